@@ -1,0 +1,5 @@
+"""`python -m agent` is the command `hashmargin`."""
+
+from agent.cli import main
+
+main()

@@ -1,0 +1,255 @@
+"""From an approved recommendation to a settled act: journal, gate, command, confirmation, undo.
+
+The order is what keeps machines safe: intent is on disk before the gate, the gate is the last code before
+the driver, and an act is done only when telemetry shows it. Nothing is ever sent twice on a guess.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from agent.clock import Clock
+from agent.confirm import READINGS_TO_JUDGE, Observation, Verdict, judge
+from agent.devices.device import Device
+from agent.errors import DeviceError, OutOfBounds
+from agent.hardware.bounds import Bounds, permit
+from agent.records import Act, Alert, Recommendation, SettingRecord
+from agent.store import Store
+
+log = logging.getLogger(__name__)
+# How much longer than the control's settle time telemetry may take: the poll rhythm and slow averages.
+_PATIENCE = 1.5
+_LEAST_WAIT_S = 300.0
+
+
+class Miners(Protocol):
+    """What acting needs of the fleet."""
+
+    def exclusive(self, miner_id: str) -> AbstractAsyncContextManager[Device]:
+        """The miner's driver, for this task alone."""
+        ...
+
+    def bounds(self, miner_id: str) -> Sequence[Bounds]:
+        """Profile ∩ firmware-reported range ∩ site override, as known now."""
+        ...
+
+
+class Actuator:
+    """Carries out recommendations of one site and watches them until they are settled.
+
+    Args:
+        profit: (miner_id, hashrate_ths, power_w) -> USD/day at present conditions, or None.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        miners: Miners,
+        clock: Clock,
+        site_id: str,
+        profit: Callable[[str, float | None, float | None], float | None],
+    ) -> None:
+        self._store = store
+        self._miners = miners
+        self._clock = clock
+        self._site_id = site_id
+        self._profit = profit
+        self._seen: dict[str, deque[Observation]] = {}
+
+    def recover(self) -> list[Act]:
+        """Take up what a crash left open, and return it.
+
+        Whether an intent went out before the crash is unknown. It is never sent again: telemetry shows
+        which it was, and an act that did not happen is "undone" to the setting the miner already has.
+        """
+        left = self._store.open_acts()
+        for act in left:
+            update: dict[str, object] = {"confirm_by": self._deadline(act.settle_s)}
+            if act.status == "intended":
+                update |= {
+                    "status": "sent",
+                    "sent_at": act.intended_at,
+                    "sent": "unknown: the agent stopped between intent and command",
+                }
+            self._store.put_act(act.model_copy(update=update))
+        return left
+
+    def busy(self) -> set[str]:
+        """Miners with an act that is not settled."""
+        return {act.miner_id for act in self._store.open_acts()}
+
+    async def carry_out(self, recommendation: Recommendation, approved_by: str) -> Act:
+        """Journal, gate and send one approved recommendation.
+
+        Raises:
+            StoreError: the journal could not be written; nothing was sent.
+        """
+        act = Act(
+            id=f"{recommendation.id}-act",
+            recommendation_id=recommendation.id,
+            site_id=self._site_id,
+            miner_id=recommendation.miner_id,
+            status="intended",
+            reason=recommendation.why.summary,
+            approved_by=approved_by,
+            before=recommendation.current,
+            target=recommendation.proposed,
+            expected=recommendation.expected,
+            expected_before=recommendation.expected_current,
+            settle_s=recommendation.settle_s,
+            restarts_hashing=recommendation.restarts_hashing,
+            intended_at=self._clock.now(),
+            confirm_by=self._deadline(recommendation.settle_s),
+        )
+        self._store.put_recommendation(recommendation.model_copy(update={"status": "applying"}))
+        return await self._send(act)
+
+    def observe(self, miner_id: str, observation: Observation) -> None:
+        """Keep a reading of a miner that has an act open."""
+        window = self._seen.setdefault(miner_id, deque(maxlen=2 * READINGS_TO_JUDGE))
+        window.append(observation)
+
+    async def settle(self) -> list[Act]:
+        """Judge every open act; undo those that missed. Returns the acts that were settled."""
+        settled = []
+        now = self._clock.now()
+        for act in self._store.open_acts():
+            if act.status != "sent":
+                continue
+            verdict = judge(act, tuple(self._seen.get(act.miner_id, ())), now)
+            if verdict.kind == "wait":
+                continue
+            self._seen.pop(act.miner_id, None)
+            settled.append(await self._conclude(act, verdict))
+        return settled
+
+    async def _conclude(self, act: Act, verdict: Verdict) -> Act:
+        confirmed = verdict.kind == "confirmed"
+        done = act.model_copy(
+            update={
+                "status": "confirmed" if confirmed else "missed",
+                "observed_hashrate_ths": verdict.hashrate_ths,
+                "observed_power_w": verdict.power_w,
+                "observed_profit_usd_per_day": self._profit(
+                    act.miner_id, verdict.hashrate_ths, verdict.power_w
+                ),
+            }
+        )
+        done = self._settle(done, verdict.words)
+        if confirmed:
+            if act.rolls_back is not None:
+                self._mark_undone(act.rolls_back)
+            return done
+        if act.rolls_back is not None:
+            self._alert(
+                act, "critical", f"{act.miner_id}: undoing {act.rolls_back} missed too: {verdict.words}"
+            )
+        elif verdict.kind == "unseen":
+            self._alert(act, "warning", f"{act.miner_id}: {act.target} cannot be confirmed: {verdict.words}")
+        else:
+            await self._undo(done, verdict)
+        return done
+
+    async def _undo(self, act: Act, verdict: Verdict) -> None:
+        if act.before is None:
+            words = f"{act.miner_id}: {act.target} missed ({verdict.words}); the setting before is unknown"
+            self._alert(act, "critical", words)
+            return
+        self._alert(
+            act, "warning", f"{act.miner_id}: {act.target} missed, undone to {act.before}: {verdict.words}"
+        )
+        undo = Act(
+            id=f"{act.id}-undo",
+            recommendation_id=act.recommendation_id,
+            site_id=self._site_id,
+            miner_id=act.miner_id,
+            status="intended",
+            reason=f"undo of {act.id}: {verdict.words}",
+            approved_by="automatic undo",
+            before=act.target,
+            target=act.before,
+            expected=act.expected_before or act.expected,
+            settle_s=act.settle_s,
+            restarts_hashing=act.restarts_hashing,
+            intended_at=self._clock.now(),
+            confirm_by=self._deadline(act.settle_s),
+            rolls_back=act.id,
+        )
+        await self._send(undo)
+
+    async def _send(self, act: Act) -> Act:
+        self._store.put_act(act)
+        try:
+            async with self._miners.exclusive(act.miner_id) as device:
+                # Nothing may stand between the gate and the driver.
+                allowed = permit(act.target.setting(), self._miners.bounds(act.miner_id))
+                applied = await device.apply(allowed)
+        except OutOfBounds as error:
+            return self._fail(act, f"the gate refused it: {error}")
+        except DeviceError as error:
+            return self._fail(act, f"{error.kind}: {error}")
+        sent_at = self._clock.now()
+        sent = act.model_copy(
+            update={
+                "status": "sent",
+                "sent_at": sent_at,
+                "sent": applied.sent or "nothing: the miner was already there",
+                "acknowledged": applied.acknowledged,
+                "readback": SettingRecord.of(applied.readback) if applied.readback is not None else None,
+                "before": SettingRecord.of(applied.before) if applied.before is not None else act.before,
+                "confirm_by": self._deadline(act.settle_s),
+            }
+        )
+        self._seen.pop(act.miner_id, None)
+        self._store.put_act(sent)
+        log.info(
+            "act %s sent: %s on %s, acknowledged %s", act.id, act.target, act.miner_id, applied.acknowledged
+        )
+        return sent
+
+    def _fail(self, act: Act, words: str) -> Act:
+        self._alert(act, "warning", f"{act.miner_id}: {act.target} was not applied: {words}")
+        return self._settle(act.model_copy(update={"status": "failed"}), words)
+
+    def _settle(self, act: Act, words: str) -> Act:
+        done = act.model_copy(update={"settled_at": self._clock.now(), "outcome": words[:2000]})
+        self._store.put_act(done)
+        if done.rolls_back is None and done.recommendation_id is not None:
+            self._mark(done.recommendation_id, done)
+        log.info("act %s %s: %s", done.id, done.status, words)
+        return done
+
+    def _mark(self, recommendation_id: str, act: Act) -> None:
+        recommendation = self._store.recommendation(recommendation_id)
+        if recommendation is not None:
+            self._store.put_recommendation(recommendation.model_copy(update={"status": act.status}))
+
+    def _mark_undone(self, act_id: str) -> None:
+        act = self._store.act(act_id)
+        if act is None:
+            return
+        undone = act.model_copy(update={"status": "rolled_back"})
+        self._store.put_act(undone)
+        if undone.recommendation_id is not None:
+            self._mark(undone.recommendation_id, undone)
+
+    def _alert(self, act: Act, severity: str, text: str) -> None:
+        alert = Alert.model_validate(
+            {
+                "key": f"act-{act.id}",
+                "site_id": self._site_id,
+                "at": self._clock.now(),
+                "severity": severity,
+                "text": text[:2000],
+                "miner_id": act.miner_id,
+            }
+        )
+        self._store.put_alert(alert)
+
+    def _deadline(self, settle_s: float) -> datetime:
+        return self._clock.now() + timedelta(seconds=max(_LEAST_WAIT_S, _PATIENCE * settle_s))

@@ -1,0 +1,158 @@
+"""How summaries, recommendations and acts look in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from agent.records import Act, Alert, Interval, MinerLine, Recommendation, Summary
+
+
+def fleet_table(summary: Summary, alerts: Sequence[Alert] = ()) -> RenderableType:
+    """The live table of miners under the site's totals."""
+    table = Table(expand=True, pad_edge=False, header_style="bold", row_styles=["", "on grey7"])
+    for name in ("miner", "model"):
+        table.add_column(name, no_wrap=True)
+    for name in ("TH/s", "W", "J/TH", "USD/day", "now"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("recommended", no_wrap=True)
+    table.add_column("gain USD/day (80 %)", justify="right", no_wrap=True)
+    table.add_column("why", ratio=1, overflow="ellipsis", no_wrap=True)
+    for line in summary.miners:
+        table.add_row(*_cells(line))
+    parts: list[RenderableType] = [_head(summary), table]
+    if any(line.power_is_estimate for line in summary.miners):
+        parts.append(Text("~ estimated by the power model: this firmware reports no watts", style="dim"))
+    colour = {"critical": "red", "warning": "yellow", "info": "cyan"}
+    parts += [
+        Text(f"{a.severity}: {a.text}", style=colour[a.severity], overflow="ellipsis") for a in alerts[:5]
+    ]
+    return Group(*parts)
+
+
+def _head(summary: Summary) -> Text:
+    out = Text()
+    out.append(f"{summary.site_name or summary.site_id}", style="bold")
+    out.append(f"  {summary.at:%Y-%m-%d %H:%M:%S} UTC  mode {summary.mode}  ")
+    price, hashprice = summary.price_usd_per_kwh, summary.hashprice_usd_per_ths_day
+    out.append(f"{price:.3f} USD/kWh  " if price is not None else "electricity price unknown  ")
+    out.append(f"{1000 * hashprice:.1f} USD/PH/day\n" if hashprice is not None else "hashprice unknown\n")
+    out.append(
+        f"{summary.miners_reachable}/{summary.miners_total} miners  {summary.hashrate_ths:,.0f} TH/s  "
+        f"{summary.power_w / 1000:,.1f} kW"
+    )
+    if summary.power_estimated_share > 0:
+        out.append(f" ({100 * summary.power_estimated_share:.0f} % estimated)")
+    out.append(f"  profit {_money(summary.profit_usd_per_day)}", style="bold")
+    out.append(f"  always-nominal {_money(summary.profit_nominal_usd_per_day)}")
+    out.append(f"  with all recommended {_money(summary.profit_recommended_usd_per_day)} USD/day\n")
+    style = "yellow" if summary.model_is_fallback else "dim"
+    out.append(f"models: {summary.model}", style=style)
+    return out
+
+
+def _cells(line: MinerLine) -> list[Text]:
+    if not line.reachable:
+        last = f", last seen {line.last_seen:%H:%M:%S}" if line.last_seen is not None else ""
+        reason = Text(f"{line.unreachable_reason}{last}", style="red", overflow="ellipsis")
+        blank = [Text("")] * 4
+        return [
+            Text(line.miner_id, style="red"),
+            Text(line.model or "?"),
+            *blank,
+            Text("?"),
+            Text(""),
+            Text(""),
+            reason,
+        ]
+    power = f"{'~' if line.power_is_estimate else ''}{line.power_w:,.0f}" if line.power_w is not None else "?"
+    gain = line.gain_usd_per_day
+    return [
+        Text(line.miner_id),
+        Text((line.model or "?").removeprefix("antminer-").removeprefix("whatsminer-")),
+        Text(_number(line.hashrate_ths, 1)),
+        Text(power),
+        Text(_number(line.efficiency_j_th, 1)),
+        Text(_money(line.profit_usd_per_day), style=_sign(line.profit_usd_per_day)),
+        Text(str(line.current) if line.current is not None else "?"),
+        Text(str(line.proposed) if line.proposed is not None else "", style="bold"),
+        Text(
+            _interval(gain) if gain is not None else "", style=_sign(gain.q50 if gain is not None else None)
+        ),
+        Text(line.why or "stays: nothing pays better for sure", style="" if line.proposed else "dim"),
+    ]
+
+
+def recommendations_table(found: Sequence[Recommendation], now: datetime) -> Table:
+    """Recommendations, one a row."""
+    table = Table(expand=True, pad_edge=False, header_style="bold")
+    for name in ("id", "status", "miner", "from", "to"):
+        table.add_column(name, no_wrap=name != "id", overflow="fold")
+    table.add_column("gain USD/day (80 %)", justify="right", no_wrap=True)
+    table.add_column("sure", justify="right")
+    table.add_column("expires", justify="right")
+    for one in found:
+        minutes = (one.expires_at - now).total_seconds() / 60.0
+        table.add_row(
+            escape(one.id),
+            one.status,
+            escape(one.miner_id),
+            str(one.current) if one.current is not None else "?",
+            str(one.proposed),
+            _interval(one.gain_usd_per_day),
+            f"{100 * one.confidence:.0f} %",
+            f"{minutes:.0f} min" if one.status == "proposed" and minutes > 0 else "",
+        )
+    return table
+
+
+def acts_table(acts: Sequence[Act]) -> Table:
+    """The ledger: expected against realised."""
+    table = Table(expand=True, pad_edge=False, header_style="bold")
+    for name in ("when", "miner", "from", "to", "by", "status"):
+        table.add_column(name, overflow="fold")
+    for name in ("TH/s expected", "realised", "W expected", "realised"):
+        table.add_column(name, justify="right")
+    table.add_column("outcome", overflow="fold", ratio=1)
+    for act in acts:
+        table.add_row(
+            f"{act.intended_at:%m-%d %H:%M}",
+            escape(act.miner_id),
+            str(act.before) if act.before is not None else "?",
+            str(act.target),
+            escape(act.approved_by or "?"),
+            act.status,
+            _expected(act.expected.hashrate_ths, 1),
+            _number(act.observed_hashrate_ths, 1),
+            _expected(act.expected.power_w, 0),
+            _number(act.observed_power_w, 0),
+            escape(act.outcome or ""),
+        )
+    return table
+
+
+def _expected(value: Interval, digits: int) -> str:
+    return f"{value.q50:.{digits}f} ({value.q10:.{digits}f}-{value.q90:.{digits}f})"
+
+
+def _interval(value: Interval) -> str:
+    return f"{value.q50:+.2f} ({value.q10:+.2f} {value.q90:+.2f})"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "?" if value is None else f"{value:,.{digits}f}"
+
+
+def _money(value: float | None) -> str:
+    return "?" if value is None else f"{value:,.2f}"
+
+
+def _sign(value: float | None) -> str:
+    if value is None:
+        return "dim"
+    return "green" if value >= 0 else "red"

@@ -1,0 +1,341 @@
+"""One cycle of the agent: poll, learn, decide when due, act on what was approved, settle, report.
+
+State with a life sits here; deciding is `agent.decision`, acting `agent.actuation`, sending `agent.uplink`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.actuation import Actuator
+from agent.clock import Clock
+from agent.conditions import Conditions
+from agent.config import SiteConfig
+from agent.confirm import Observation
+from agent.decision import Round, decision_round
+from agent.economics import Economics as Money
+from agent.economics import profit_usd_per_day
+from agent.errors import BundleError, DataError, StoreError
+from agent.features import FeatureState
+from agent.fleet import FleetFrame, Unit, build_frame
+from agent.inference import Economics, Predictor, choose_predictor
+from agent.records import Alert, Recommendation, Summary
+from agent.site import Site
+from agent.store import Store
+from agent.summary import summarise
+from agent.telemetry import PollResult
+
+log = logging.getLogger(__name__)
+_SAVE_STATE_EVERY_S = 600.0
+_CAPABILITIES_PER_CYCLE = 50
+_ACTS_AT_ONCE = 20
+
+
+class Cycle:
+    """Everything one site's agent knows between cycles.
+
+    Raises:
+        ConfigError, DataError, StoreError: on creation, when the site cannot be run as configured.
+    """
+
+    def __init__(self, config: SiteConfig, site: Site, store: Store, money: Money, clock: Clock) -> None:
+        self._config = config
+        self._site = site
+        self._store = store
+        self._money = money
+        self._clock = clock
+        self._conditions = money.conditions(clock.now())
+        self._features = self._restore_features()
+        self._predictor: Predictor | None = None
+        self._bundle_stamp: tuple[int, int] | None = None
+        self._covered: tuple[str | None, ...] = ()
+        self._round: Round | None = None
+        self._decided_at: datetime | None = None
+        self._saved_at = clock.now()
+        self._seen_at: list[datetime | None] = [None] * len(site.members)
+        self._doubled: set[str] = set()
+        self._acts: set[asyncio.Task[None]] = set()
+        self.number = 0
+        self.actuator = Actuator(store, site, clock, config.site.id, self._profit_of)
+
+    async def run(self) -> Summary:
+        """One whole cycle.
+
+        Raises:
+            StoreError: something could not be stored; the miners were polled all the same.
+        """
+        self.number += 1
+        results = await self._site.poller.poll_once()
+        doubled = self._site.learn(results)
+        await self._site.refresh_capabilities(_CAPABILITIES_PER_CYCLE)
+        now = self._clock.now()
+        units = self._site.units()
+        frame = build_frame(now, units, results, max_age_s=2.0 * self._config.poll.interval_s)
+        self._note_times(results)
+        self._alert_on(now, doubled)
+        self._conditions = self._money.conditions(now)
+        self._features.align([unit.miner_id for unit in units])
+        self._features.observe(frame, self._conditions)
+        features = self._features.compute(frame, self._conditions)
+        predictor = self._choose(units, now)
+        estimated = self._estimate(predictor, features, frame)
+        self._watch(results)
+        await self.actuator.settle()
+        if self._due(now):
+            self._decide(units, frame, features, predictor, estimated)
+        self._expire(now)
+        self._take_decisions(now)
+        summary = self._summarise(frame, predictor, estimated)
+        self._store.put_summary(summary)
+        self._store.thin_outbox()
+        self._save_features(now)
+        return summary
+
+    async def finish(self) -> None:
+        """Let commands that are on the wire come to an end, and keep the window state."""
+        if self._acts:
+            await asyncio.gather(*self._acts, return_exceptions=True)
+        self._store.put_state("features", self._features.to_bytes())
+
+    # -- deciding --------------------------------------------------------------------------------
+
+    def _due(self, now: datetime) -> bool:
+        if self._decided_at is None or now < self._decided_at:
+            return True
+        return (now - self._decided_at).total_seconds() >= self._config.decide.interval_s
+
+    def _decide(
+        self,
+        units: Sequence[Unit],
+        frame: FleetFrame,
+        features: NDArray[np.float32],
+        predictor: Predictor,
+        estimated: NDArray[np.float64],
+    ) -> None:
+        now = frame.at
+        for problem in self._money.refresh():
+            log.warning("%s", problem)
+        measured = frame.columns["power_w"]
+        hours = max(24.0, self._config.limits.minimum_hold_h)
+        self._round = decision_round(
+            self._site,
+            self._config,
+            units,
+            frame,
+            features,
+            predictor,
+            self._money.forecast(now, self._config.decide.horizon_h),
+            self._store.acts(since=now - timedelta(hours=hours), limit=100_000),
+            self.actuator.busy(),
+            np.where(np.isfinite(measured), measured, estimated),
+        )
+        self._decided_at = now
+        self._keep(self._round.recommendations)
+
+    def _keep(self, found: Sequence[Recommendation]) -> None:
+        """Store proposals; one that stands unchanged keeps its id, so that a person can still approve it."""
+        standing = {r.miner_id: r for r in self._store.recommendations("proposed")}
+        for new in found:
+            old = standing.pop(new.miner_id, None)
+            if old is not None and old.proposed == new.proposed and old.current == new.current:
+                new = new.model_copy(update={"id": old.id})
+            elif old is not None:
+                self._store.put_recommendation(old.model_copy(update={"status": "superseded"}))
+            self._store.put_recommendation(new)
+        for old in standing.values():
+            self._store.put_recommendation(old.model_copy(update={"status": "superseded"}))
+
+    def _expire(self, now: datetime) -> None:
+        for old in self._store.recommendations("proposed"):
+            if old.expires_at <= now:
+                self._store.put_recommendation(old.model_copy(update={"status": "expired"}))
+
+    # -- acting ----------------------------------------------------------------------------------
+
+    def _take_decisions(self, now: datetime) -> None:
+        for decision in self._store.new_decisions():
+            recommendation = self._store.recommendation(decision.recommendation_id)
+            self._store.decision_taken(decision.recommendation_id)
+            if recommendation is None or recommendation.status != "proposed":
+                status = recommendation.status if recommendation is not None else "unknown here"
+                log.warning("%s by %s came too late: %s", decision.recommendation_id, decision.by, status)
+                continue
+            decided = recommendation.model_copy(
+                update={"status": decision.verdict, "decided_by": decision.by, "decided_at": decision.at}
+            )
+            self._store.put_recommendation(decided)
+            if decision.verdict == "approved":
+                self._start(decided, decision.by)
+        for recommendation in self._store.recommendations("proposed"):
+            member = self._site.find(recommendation.miner_id)
+            if member is not None and self._site.mode(member) == "apply":
+                words = "automatic (mode apply)"
+                decided = recommendation.model_copy(
+                    update={"status": "approved", "decided_by": words, "decided_at": now}
+                )
+                self._store.put_recommendation(decided)
+                self._start(decided, words)
+        # Approved before a restart, or waiting for a place.
+        for recommendation in self._store.recommendations("approved"):
+            self._start(recommendation, recommendation.decided_by or "unknown")
+
+    def _start(self, recommendation: Recommendation, by: str) -> None:
+        if len(self._acts) >= _ACTS_AT_ONCE or recommendation.id in {task.get_name() for task in self._acts}:
+            return
+        task = asyncio.create_task(self._act(recommendation, by), name=recommendation.id)
+        self._acts.add(task)
+        task.add_done_callback(self._acts.discard)
+
+    async def _act(self, recommendation: Recommendation, by: str) -> None:
+        now = self._clock.now()
+        if recommendation.expires_at <= now:
+            self._store.put_recommendation(recommendation.model_copy(update={"status": "expired"}))
+            return
+        try:
+            await self.actuator.carry_out(recommendation, by)
+        except StoreError as error:
+            log.error("%s was not sent: the journal cannot be written: %s", recommendation.id, error)
+
+    def _watch(self, results: Sequence[PollResult]) -> None:
+        busy = self.actuator.busy()
+        for member, result in zip(self._site.members, results, strict=True):
+            reading = result.reading
+            if member.miner_id in busy and reading is not None:
+                seen = Observation(
+                    at=result.finished_at,
+                    hashrate_5s_ths=reading.hashrate_5s_ths,
+                    hashrate_ths=reading.hashrate_ths,
+                    power_w=reading.power_w,
+                    is_hashing=reading.is_hashing,
+                    setting=self._site.setting(member, reading),
+                )
+                self.actuator.observe(member.miner_id, seen)
+
+    # -- models and features ---------------------------------------------------------------------
+
+    def _choose(self, units: Sequence[Unit], now: datetime) -> Predictor:
+        """The predictor in use; chosen anew when the bundle or the hardware on the site changes."""
+        path = self._config.models.bundle
+        stamp = _stamp(path / "bundle.json") if path is not None else None
+        covered = tuple(unit.profile.key if unit.profile is not None else None for unit in units)
+        rated = tuple((unit.rated_hashrate_ths, unit.rated_power_w) for unit in units)
+        if self._predictor is not None and (stamp, covered) == (self._bundle_stamp, self._covered):
+            self._predictor.update_units(units)
+            return self._predictor
+        del rated
+        chosen = choose_predictor(path, units)
+        if self._predictor is not None and chosen.is_fallback and not self._predictor.is_fallback:
+            # A bundle that went bad never replaces one that works.
+            self._alert(
+                "model-bundle", now, "warning", f"new bundle refused, the old one stays: {chosen.label}"
+            )
+            self._bundle_stamp = stamp
+            return self._predictor
+        self._alert("model-bundle", now, "warning", chosen.label, cleared=not chosen.is_fallback)
+        self._predictor, self._bundle_stamp, self._covered = chosen, stamp, covered
+        return chosen
+
+    def _estimate(
+        self, predictor: Predictor, features: NDArray[np.float32], frame: FleetFrame
+    ) -> NDArray[np.float64]:
+        """[N] watts the power model expects at the present setting; NaN where that is unknown."""
+        shares = frame.columns["setting_share"][:, None].astype(np.float32)
+        economics = Economics(
+            hashprice_usd_per_ths_day=0.0, price_usd_per_kwh=0.0, pue=1.0, pool_fee_share=0.0, hold_h=1.0
+        )
+        curves = predictor.predict(features, shares, np.zeros(shares.shape), economics)
+        return curves.power_w[:, 0, 1]
+
+    def _restore_features(self) -> FeatureState:
+        ids = [member.miner_id for member in self._site.members]
+        saved = self._store.state("features")
+        if saved is None:
+            return FeatureState(ids)
+        try:
+            state = FeatureState.from_bytes(saved)
+        except (DataError, BundleError, StoreError) as error:
+            log.warning("window state is not usable and starts anew: %s", error)
+            return FeatureState(ids)
+        state.align(ids)
+        return state
+
+    def _save_features(self, now: datetime) -> None:
+        if abs((now - self._saved_at).total_seconds()) >= _SAVE_STATE_EVERY_S:
+            self._store.put_state("features", self._features.to_bytes())
+            self._saved_at = now
+
+    # -- reporting -------------------------------------------------------------------------------
+
+    def _summarise(self, frame: FleetFrame, predictor: Predictor, estimated: NDArray[np.float64]) -> Summary:
+        standing = {r.miner_id: r for r in self._store.recommendations("proposed", "approved", "applying")}
+        return summarise(
+            self._site,
+            self._config,
+            frame,
+            self._conditions,
+            estimated,
+            self._round,
+            standing,
+            self._seen_at,
+            cycle=self.number,
+            model_label=predictor.label,
+            model_is_fallback=predictor.is_fallback,
+        )
+
+    def _note_times(self, results: Sequence[PollResult]) -> None:
+        for i, result in enumerate(results):
+            if result.reading is not None:
+                self._seen_at[i] = result.finished_at
+
+    def _alert_on(self, now: datetime, doubled: Sequence[str]) -> None:
+        for mac in doubled:
+            where = ", ".join(
+                m.config.address for m in self._site.members if m.reading is not None and m.reading.mac == mac
+            )
+            self._alert(f"mac-{mac}", now, "warning", f"MAC {mac} is reported by several addresses: {where}")
+        for mac in self._doubled - set(doubled):
+            self._alert(f"mac-{mac}", now, "info", f"MAC {mac} is unique again", cleared=True)
+        self._doubled = set(doubled)
+
+    def _alert(self, key: str, now: datetime, severity: str, text: str, *, cleared: bool = False) -> None:
+        alert = Alert.model_validate(
+            {
+                "key": key,
+                "site_id": self._config.site.id,
+                "at": now,
+                "severity": severity,
+                "text": text[:2000],
+                "cleared": cleared,
+            }
+        )
+        if self._store.put_alert(alert) and not cleared:
+            log.warning("%s", text)
+
+    def _profit_of(self, miner_id: str, hashrate_ths: float | None, power_w: float | None) -> float | None:
+        conditions: Conditions = self._conditions
+        if hashrate_ths is None or power_w is None:
+            return None
+        value = profit_usd_per_day(
+            np.array([hashrate_ths]),
+            np.array([power_w]),
+            conditions.hashprice_usd_per_ths_day,
+            conditions.price_usd_per_kwh,
+            pool_fee_share=self._config.market.pool_fee_share,
+            pue=self._config.limits.pue,
+        )[0]
+        return float(value) if np.isfinite(value) else None
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        info = path.stat()
+    except OSError:
+        return None
+    return info.st_mtime_ns, info.st_size

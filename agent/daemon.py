@@ -1,0 +1,226 @@
+"""The life of the agent: startup, cycles on a schedule, shutdown. What a cycle does is `agent.cycle`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from agent.clock import Clock
+from agent.config import SiteConfig, read_secret
+from agent.cycle import Cycle
+from agent.economics import Economics
+from agent.errors import HashmarginError, StoreError, UplinkError
+from agent.hardware.catalogue import Catalogue
+from agent.hardware.effective import check_overrides
+from agent.notify import Notifier
+from agent.records import Summary
+from agent.site import Site
+from agent.store import Store, open_store
+from agent.uplink import Uplink
+
+log = logging.getLogger(__name__)
+DATABASE = "agent.sqlite3"
+# A full disk or a broken cycle is met by going on; this many broken ones in a row end the process, so
+# that the service manager starts a fresh one.
+_BROKEN_CYCLES = 10
+
+
+class Agent:
+    """One site's agent.
+
+    Args:
+        cycles: stop after this many, None to run until asked to stop.
+        on_summary: called after each whole cycle.
+
+    Raises:
+        ConfigError, DataError, StoreError: from `run`, when the site cannot be run as configured.
+    """
+
+    def __init__(
+        self,
+        config: SiteConfig,
+        clock: Clock,
+        notifier: Notifier,
+        *,
+        cycles: int | None = None,
+        on_summary: Callable[[Summary], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._notifier = notifier
+        self._cycles = cycles
+        self._on_summary = on_summary
+        self._stop = asyncio.Event()
+        self._broken = 0
+        self._ready = False
+
+    async def run(self) -> int:
+        """Run until stopped. Returns the process's exit code."""
+        with _sole_agent(self._config.state_dir), _signals(self._stop):
+            store, damaged = open_store(
+                self._config.state_dir / DATABASE, self._config.site.id, self._clock.now()
+            )
+            try:
+                if damaged is not None:
+                    log.error("%s", damaged)
+                await self._live(store)
+            finally:
+                store.close()
+        return 1 if self._broken >= _BROKEN_CYCLES else 0
+
+    async def _live(self, store: Store) -> None:
+        catalogue = Catalogue.load(self._config.hardware_dir)
+        check_overrides(self._config, catalogue)
+        site = Site(self._config, catalogue, self._clock)
+        cycle = Cycle(self._config, site, store, Economics(self._config), self._clock)
+        left = cycle.actuator.recover()
+        if left:
+            log.warning("%d acts were left open by the last run and are being resolved by reading", len(left))
+        uplink = self._uplink(store)
+        scheduler = AsyncIOScheduler(timezone=UTC)
+        now = datetime.now(UTC)
+        every = self._config.poll.interval_s / self._clock.factor
+        self._add(scheduler, lambda: self._tick(cycle), every, now)
+        if uplink is not None and self._config.dashboard is not None:
+            pause = max(0.5, self._config.dashboard.interval_s / self._clock.factor)
+            self._add(scheduler, lambda: self._exchange(uplink), pause, now)
+        scheduler.start()
+        try:
+            await self._stop.wait()
+        finally:
+            self._notifier.stopping()
+            scheduler.shutdown(wait=False)
+            await self._shut_down(cycle, site, uplink)
+
+    def _add(
+        self, scheduler: AsyncIOScheduler, job: Callable[[], object], every_s: float, now: datetime
+    ) -> None:
+        scheduler.add_job(
+            job,
+            "interval",
+            seconds=every_s,
+            next_run_time=now,
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+
+    async def _tick(self, cycle: Cycle) -> None:
+        if self._stop.is_set():
+            return
+        try:
+            summary = await cycle.run()
+        except StoreError as error:
+            # A restart would not make room on the disk: stay alive, poll, say so, apply nothing.
+            log.error("cycle %d could not be stored: %s", cycle.number, error)
+            self._notifier.cycle_done(f"degraded: {error}")
+        except Exception:
+            self._broken += 1
+            log.exception("cycle %d broke (%d in a row)", cycle.number, self._broken)
+            if self._broken >= _BROKEN_CYCLES:
+                self._stop.set()
+            return
+        else:
+            self._report(summary)
+        self._broken = 0
+        if self._cycles is not None and cycle.number >= self._cycles:
+            self._stop.set()
+
+    def _report(self, summary: Summary) -> None:
+        profit = summary.profit_usd_per_day
+        money = f", {profit:.2f} USD/day" if profit is not None else ""
+        status = f"{summary.miners_reachable}/{summary.miners_total} miners{money}, cycle {summary.cycle}"
+        if not self._ready:
+            self._notifier.ready(status)
+            self._ready = True
+        self._notifier.cycle_done(status)
+        if self._on_summary is not None:
+            self._on_summary(summary)
+
+    async def _exchange(self, uplink: Uplink) -> None:
+        try:
+            await uplink.push_once()
+            await uplink.pull_once()
+        except UplinkError as error:
+            log.info("dashboard: %s; records stay queued", error)
+        except StoreError as error:
+            log.error("dashboard: %s", error)
+
+    def _uplink(self, store: Store) -> Uplink | None:
+        dashboard = self._config.dashboard
+        if dashboard is None:
+            return None
+        token = read_secret(dashboard.token_file, dashboard.systemd_credential)
+        return Uplink(dashboard, self._config.site.id, token, self._clock, store, random.Random())
+
+    async def _shut_down(self, cycle: Cycle, site: Site, uplink: Uplink | None) -> None:
+        try:
+            await cycle.finish()
+            await site.poller.close()
+            if uplink is not None:
+                with contextlib.suppress(UplinkError):
+                    await uplink.push_once()
+                await uplink.close()
+        except HashmarginError as error:
+            log.error("shutdown: %s", error)
+
+
+@contextmanager
+def _sole_agent(folder: Path) -> Iterator[None]:
+    """Hold the state folder for this process alone.
+
+    Raises:
+        StoreError: another agent holds it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        handle = (folder / "agent.lock").open("a+")
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: cannot be used: {error.strerror}; check its owner and free space"
+        ) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise StoreError(
+                f"{folder}: another agent (process {holder}) runs this site; "
+                "stop it, or give this one its own state_dir"
+            ) from error
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+@contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """The first SIGINT or SIGTERM asks, the second forces."""
+    loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        if stop.is_set():
+            os._exit(130)
+        log.info("stopping after the work at hand; a second signal forces")
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

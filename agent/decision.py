@@ -1,0 +1,193 @@
+"""One round of deciding for a live site: gather what is known, call the pure `decide`, word the result.
+
+Nothing is stored or sent here; `agent.cycle` does that with what comes back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.conditions import Forecast
+from agent.config import SiteConfig
+from agent.features import feature_hash
+from agent.fleet import FleetFrame, Unit
+from agent.inference import Curves, Economics, Predictor
+from agent.planner.candidates import Candidates, build_candidates
+from agent.planner.decide import Fleet, Limits, Plan, decide
+from agent.planner.recommend import Context, recommendations
+from agent.records import Act, Recommendation
+from agent.site import Member, Site
+
+Floats = NDArray[np.float64]
+# A unit that has just started says nothing yet about what its setting brings.
+_WARM_UP_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one decision round found, in the order of the site's members.
+
+    Args:
+        held_back: per member, why it was not up for decision, or None.
+    """
+
+    at: datetime
+    candidates: Candidates
+    curves: Curves
+    plan: Plan
+    recommendations: tuple[Recommendation, ...]
+    held_back: tuple[str | None, ...]
+
+
+def decision_round(
+    site: Site,
+    config: SiteConfig,
+    units: Sequence[Unit],
+    frame: FleetFrame,
+    features: NDArray[np.float32],
+    predictor: Predictor,
+    forecast: Forecast,
+    recent: Sequence[Act],
+    busy: set[str],
+    present_power_w: Floats,
+) -> Round:
+    """Decide for every member of the site.
+
+    Args:
+        features: [N,F] of `agent.features`.
+        recent: acts of the last day and of the hold time, whichever is longer.
+        busy: miners with an act that is not settled.
+        present_power_w: [N] measured or estimated draw; NaN where unknown.
+    """
+    now = frame.at
+    choices = site.choices()
+    table = build_candidates(choices)
+    hold_h = max(config.limits.minimum_hold_h, 1.0)
+    steps = max(1, round(hold_h / forecast.step_h))
+    price = float(np.mean(forecast.price_usd_per_kwh[:steps]))
+    hashprice = float(np.mean(forecast.hashprice_usd_per_ths_day[:steps]))
+    economics = Economics(
+        hashprice_usd_per_ths_day=hashprice,
+        price_usd_per_kwh=price,
+        pue=config.limits.pue,
+        pool_fee_share=config.market.pool_fee_share,
+        hold_h=hold_h,
+    )
+    curves = predictor.predict(features, table.shares.astype(np.float32), table.lost_hashing_h, economics)
+    held_back = tuple(
+        _held_back(i, member, site, table, frame, recent, busy, now, hold_h, price, hashprice)
+        for i, member in enumerate(site.members)
+    )
+    fleet = Fleet(
+        candidates=table,
+        curves=curves,
+        chip_max_c=np.array([_chip_max_c(unit) for unit in units], dtype=np.float64),
+        present_power_w=present_power_w,
+        rated_power_w=np.nan_to_num(frame.columns["rated_power_w"]),
+        held_back=held_back,
+        restarts_left=_restarts_left(site.members, config, recent, now),
+    )
+    cap_w = config.limits.power_cap_w
+    limits = Limits(
+        # The cap is what the site may draw; PUE covers the cooling that comes on top of the miners.
+        cap_w=cap_w / config.limits.pue if cap_w is not None else float("inf"),
+        cap_z=NormalDist().inv_cdf(config.limits.cap_confidence),
+        minimum_gain_usd_per_day=config.limits.minimum_gain_usd_per_day,
+    )
+    plan = decide(fleet, limits)
+    context = Context(
+        site_id=config.site.id,
+        now=now,
+        ttl_s=config.decide.recommendation_ttl_s,
+        hold_h=hold_h,
+        forecast=forecast,
+        model_label=predictor.label,
+        fallback=predictor.fallback_mask(units),
+        feature_hash=feature_hash(),
+    )
+    found = recommendations(units, fleet, plan, limits, context)
+    return Round(now, table, curves, plan, tuple(found), held_back)
+
+
+def _held_back(
+    i: int,
+    member: Member,
+    site: Site,
+    table: Candidates,
+    frame: FleetFrame,
+    recent: Sequence[Act],
+    busy: set[str],
+    now: datetime,
+    hold_h: float,
+    price: float,
+    hashprice: float,
+) -> str | None:
+    """Why this member may not be moved now; the first reason that applies."""
+    if member.error is not None:
+        return f"not read: {member.error.kind}"
+    if not frame.fresh[i]:
+        return "not read yet"
+    if member.doubled:
+        return "another address reports the same MAC"
+    if member.profile is None:
+        return "no hardware profile for this model"
+    if site.mode(member) == "observe":
+        return "mode observe"
+    if member.capabilities is not None and member.capabilities.writable is False:
+        return f"write access is closed: {member.capabilities.remedy or 'the owner must enable it'}"
+    if not table.permitted[i].any():
+        return f"profile {member.profile.key} is {member.profile.status}"
+    if not np.isfinite(price):
+        return "electricity price unknown or too old"
+    if not np.isfinite(hashprice):
+        return "hashprice unknown or too old"
+    if member.miner_id in busy:
+        return "a change is being confirmed"
+    until = _hold_until(member.miner_id, recent, hold_h)
+    if until is not None and until > now:
+        return f"in hold until {until:%H:%M} UTC"
+    stopped = table.current[i] >= 0 and bool(table.stops[i, table.current[i]])
+    if not stopped and frame.columns["is_hashing"][i] == 0.0:
+        return "set to hash but does not; needs a look"
+    if not stopped and frame.columns["uptime_s"][i] < _WARM_UP_S:
+        return "warming up"
+    return None
+
+
+def _hold_until(miner_id: str, recent: Sequence[Act], hold_h: float) -> datetime | None:
+    ends = [
+        (act.settled_at or act.intended_at) + timedelta(hours=hold_h)
+        for act in recent
+        if act.miner_id == miner_id and act.status != "failed"
+    ]
+    return max(ends, default=None)
+
+
+def _restarts_left(
+    members: Sequence[Member], config: SiteConfig, recent: Sequence[Act], now: datetime
+) -> NDArray[np.int64]:
+    since = now - timedelta(days=1)
+    used = Counter(
+        act.miner_id
+        for act in recent
+        if act.restarts_hashing and act.status != "failed" and act.intended_at > since
+    )
+    budget = config.limits.restarts_per_day
+
+    def allowed(member: Member) -> int:
+        wear = int(member.profile.restarts_per_day.value) if member.profile is not None else 0
+        return wear if budget is None else min(wear, budget)
+
+    return np.array([allowed(m) - used[m.miner_id] for m in members], dtype=np.int64)
+
+
+def _chip_max_c(unit: Unit) -> float:
+    limit = unit.profile.temperatures.chip_max_c if unit.profile is not None else None
+    return limit.value if limit is not None else float("nan")

@@ -1,0 +1,1 @@
+"""One file per firmware API, behind the `Device` protocol."""

@@ -1,0 +1,138 @@
+"""The `Device` protocol: what every firmware driver offers, and the small records it speaks in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.hardware.bounds import PermittedSetting
+from agent.reading import Reading
+from agent.setting import Knob, Setting
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """TCP ports of one miner; the defaults are the real ones."""
+
+    api: int = 4028
+    web: int = 80
+    status: int = 6060
+    api_v3: int = 4433
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """User and password for one family. The password never shows in repr, logs or errors."""
+
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Credentials(username={self.username!r}, password=***)"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one miner is and how to log in.
+
+    Args:
+        address: IPv4/IPv6 address or host name.
+        ports: TCP ports.
+        credentials: None means the family's factory default.
+        deadline_s: wall-clock seconds for one `identify`, `read` or `capabilities`.
+        write_deadline_s: wall-clock seconds for one write; stock Antminers need 35 or more.
+    """
+
+    address: str
+    ports: Ports = Ports()
+    credentials: Credentials | None = None
+    deadline_s: float = 10.0
+    write_deadline_s: float = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a miner says it is. `model` is the firmware's own text; profiles are found by alias."""
+
+    family: str
+    vendor: str
+    firmware: str
+    firmware_version: str | None = None
+    model: str | None = None
+    mac: str | None = None
+    serial: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedControl:
+    """What the firmware itself says of one knob; None where it says nothing.
+
+    `choices` holds work modes; `minimum` and `maximum` are in the knob's unit.
+    """
+
+    knob: Knob
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What can be asked of this unit now.
+
+    Args:
+        controls: knobs the firmware offers, with the ranges it reports.
+        writable: False where the owner has not opened the write API, None where unknown.
+        remedy: what the owner must enable when `writable` is False.
+    """
+
+    controls: tuple[ReportedControl, ...]
+    writable: bool | None = None
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one `apply` observed. None of this is proof: telemetry confirms later.
+
+    Args:
+        acknowledged: True: the miner said OK; None: no answer (unknown, never "failed").
+        already_set: True: the read showed the target, so nothing was sent.
+        before: the setting read before the write, None where the firmware does not say.
+        readback: the setting read after the write, None where it could not be read yet.
+        sent: the command with secrets removed, for the journal.
+    """
+
+    acknowledged: bool | None
+    already_set: bool
+    before: Setting | None
+    readback: Setting | None
+    sent: str | None
+
+
+class Device(Protocol):
+    """One miner behind one firmware API.
+
+    Every method opens and closes what it needs within the endpoint's deadlines and raises only
+    `DeviceError`. At most one connection per miner is open at a time; the caller does not call two
+    methods of one device at once.
+    """
+
+    family: str
+    endpoint: Endpoint
+
+    async def identify(self) -> Identity:
+        """Ask who it is. Slow facts; call rarely."""
+        ...
+
+    async def read(self) -> Reading:
+        """Read once; two requests or fewer after the first call."""
+        ...
+
+    async def capabilities(self) -> Capabilities:
+        """Ask what can be set and in which range. Slow facts; call rarely."""
+        ...
+
+    async def apply(self, setting: PermittedSetting) -> Applied:
+        """Read, write if needed, read back. Raises before writing when the first read fails."""
+        ...

@@ -1,0 +1,1 @@
+"""Hardware profiles: reviewed data about each model, and the bounds made from it."""

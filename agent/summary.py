@@ -1,0 +1,156 @@
+"""The site at one moment, as the status table and the dashboard show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent import __version__
+from agent.conditions import Conditions
+from agent.config import SiteConfig
+from agent.decision import Round
+from agent.economics import profit_usd_per_day
+from agent.fleet import FleetFrame
+from agent.records import MinerLine, Recommendation, SettingRecord, Summary, known
+from agent.site import Member, Site
+
+Floats = NDArray[np.float64]
+
+
+def summarise(
+    site: Site,
+    config: SiteConfig,
+    frame: FleetFrame,
+    conditions: Conditions,
+    estimated_power_w: Floats,
+    round_: Round | None,
+    standing: Mapping[str, Recommendation],
+    seen_at: Sequence[datetime | None],
+    *,
+    cycle: int,
+    model_label: str,
+    model_is_fallback: bool,
+) -> Summary:
+    """Totals and one line per miner.
+
+    Args:
+        estimated_power_w: [N] the power model's estimate, used where the firmware reports no watts.
+        round_: the last decision round, None before the first.
+        standing: open recommendations by miner.
+        seen_at: per member, when it last answered.
+    """
+    fresh = frame.fresh
+    hashrate = np.where(fresh, frame.columns["hashrate_ths"], np.nan)
+    measured = np.where(fresh, frame.columns["power_w"], np.nan)
+    estimated = fresh & np.isnan(measured) & np.isfinite(estimated_power_w)
+    power = np.where(estimated, estimated_power_w, measured)
+    profit = profit_usd_per_day(
+        hashrate,
+        power,
+        conditions.hashprice_usd_per_ths_day,
+        conditions.price_usd_per_kwh,
+        pool_fee_share=config.market.pool_fee_share,
+        pue=config.limits.pue,
+    )
+    nominal, planned = _baselines(round_, profit, site, standing)
+    lines = [
+        _line(i, member, site, frame, hashrate, power, estimated, profit, nominal, round_, standing, seen_at)
+        for i, member in enumerate(site.members)
+    ]
+    total_power = float(np.nansum(power))
+    return Summary(
+        site_id=config.site.id,
+        site_name=config.site.name,
+        at=frame.at,
+        cycle=cycle,
+        agent_version=__version__,
+        mode=config.mode,
+        model=model_label,
+        model_is_fallback=model_is_fallback,
+        hashprice_usd_per_ths_day=known(conditions.hashprice_usd_per_ths_day),
+        price_usd_per_kwh=known(conditions.price_usd_per_kwh),
+        miners_total=len(lines),
+        miners_reachable=int(fresh.sum()),
+        hashrate_ths=float(np.nansum(hashrate)),
+        power_w=total_power,
+        power_estimated_share=float(power[estimated].sum()) / total_power if total_power > 0 else 0.0,
+        profit_usd_per_day=_total(profit),
+        profit_nominal_usd_per_day=_total(np.where(fresh, nominal, np.nan)),
+        profit_recommended_usd_per_day=_total(np.where(fresh, planned, np.nan)),
+        miners=lines,
+    )
+
+
+def _baselines(
+    round_: Round | None, profit: Floats, site: Site, standing: Mapping[str, Recommendation]
+) -> tuple[Floats, Floats]:
+    """[N] profit at the nominal setting, and [N] profit if every open recommendation were taken."""
+    nominal = np.full(len(profit), np.nan)
+    planned = profit.copy()
+    if round_ is not None and len(round_.candidates.nominal) == len(profit):
+        rows = np.flatnonzero(round_.candidates.nominal >= 0)
+        nominal[rows] = round_.curves.profit_usd_per_day[rows, round_.candidates.nominal[rows], 1]
+    for i, member in enumerate(site.members):
+        recommendation = standing.get(member.miner_id)
+        if recommendation is not None:
+            planned[i] = profit[i] + recommendation.gain_usd_per_day.q50
+    return nominal, planned
+
+
+def _line(
+    i: int,
+    member: Member,
+    site: Site,
+    frame: FleetFrame,
+    hashrate: Floats,
+    power: Floats,
+    estimated: NDArray[np.bool_],
+    profit: Floats,
+    nominal: Floats,
+    round_: Round | None,
+    standing: Mapping[str, Recommendation],
+    seen_at: Sequence[datetime | None],
+) -> MinerLine:
+    fresh = bool(frame.fresh[i])
+    error = member.error
+    recommendation = standing.get(member.miner_id) if fresh else None
+    current = site.setting(member, member.reading) if fresh else None
+    hashing = frame.columns["is_hashing"][i] if fresh else np.nan
+    efficiency = power[i] / hashrate[i] if hashrate[i] > 0 else np.nan
+    held = round_.held_back[i] if round_ is not None and i < len(round_.held_back) else None
+    reason = f"{error.kind}: {error.detail}" if error is not None else "not polled yet"
+    model = member.profile.key if member.profile is not None else None
+    if model is None and member.reading is not None:
+        model = member.reading.model
+    return MinerLine(
+        miner_id=member.miner_id,
+        address=member.config.address,
+        model=model,
+        firmware=site.firmware(member),
+        tags=list(member.config.tags),
+        mode=site.mode(member),
+        reachable=fresh,
+        unreachable_reason=None if fresh else reason[:2000],
+        last_seen=seen_at[i],
+        hashrate_ths=known(hashrate[i]),
+        power_w=known(power[i]),
+        power_is_estimate=bool(estimated[i]),
+        efficiency_j_th=known(efficiency),
+        chip_temp_c=known(frame.columns["chip_temp_c"][i]) if fresh else None,
+        is_hashing=bool(hashing) if np.isfinite(hashing) else None,
+        profit_usd_per_day=known(profit[i]),
+        profit_nominal_usd_per_day=known(nominal[i]) if fresh else None,
+        current=SettingRecord.of(current) if current is not None else None,
+        proposed=recommendation.proposed if recommendation is not None else None,
+        gain_usd_per_day=recommendation.gain_usd_per_day if recommendation is not None else None,
+        recommendation_id=recommendation.id if recommendation is not None else None,
+        why=recommendation.why.summary if recommendation is not None else held,
+    )
+
+
+def _total(values: Floats) -> float | None:
+    found = values[np.isfinite(values)]
+    return float(found.sum()) if len(found) else None

@@ -1,0 +1,314 @@
+"""Time windows over a fleet in bounded memory: buckets of mergeable moments, updated for all miners at once.
+
+Three rings of fixed buckets hold each series at falling resolution, so a window's edge is coarse to one
+bucket (5 min, 30 min, 6 h). What the series mean is left to `agent.features`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Level(NamedTuple):
+    """One ring: `slots` buckets of `seconds`, aligned to Unix time."""
+
+    seconds: int
+    slots: int
+
+
+class Window(NamedTuple):
+    """The newest `buckets` buckets of one level, the running one included."""
+
+    name: str
+    level: int
+    buckets: int
+
+
+# Each level's bucket divides the next one's, so that one moment is in one bucket of every level.
+LEVELS: tuple[Level, ...] = (Level(300, 72), Level(1800, 48), Level(21600, 28))
+WINDOWS: tuple[Window, ...] = (
+    Window("1h", 0, 12),
+    Window("6h", 0, 72),
+    Window("24h", 1, 48),
+    Window("7d", 2, 28),
+)
+_OFFSETS = np.concatenate([[0], np.cumsum([level.slots for level in LEVELS])])
+_SECONDS = np.array([level.seconds for level in LEVELS], dtype=np.int64)
+_SLOTS = np.array([level.slots for level in LEVELS], dtype=np.int64)
+_TOTAL = int(_OFFSETS[-1])
+_FINE = LEVELS[0].slots
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Moments of S series over one window, each [R,S]. `mean`, `low`, `high` are NaN where `count` is 0.
+
+    `slope_per_h` is the least-squares slope over time; NaN with fewer than three readings, and for
+    windows of a level that holds no time sums.
+    """
+
+    count: Floats
+    mean: Floats
+    m2: Floats
+    low: Floats
+    high: Floats
+    slope_per_h: Floats
+
+
+class Rings:
+    """What all rings of one fleet share: which buckets are the newest.
+
+    Args:
+        end_s: Unix time of the newest moment seen, NaN before the first.
+    """
+
+    def __init__(self, end_s: float = float("nan")) -> None:
+        self.end_s = end_s
+
+    def move(self, at_s: float) -> NDArray[np.bool_]:
+        """Go to `at_s` and return the [total slots] mask of buckets that must be emptied.
+
+        Forward, those are the buckets whose place is needed; backward (a clock that was set back), those
+        that lie in what is now the future.
+        """
+        stale = np.zeros(_TOTAL, dtype=np.bool_)
+        if self.end_s == self.end_s:
+            for level, offset in zip(LEVELS, _OFFSETS, strict=False):
+                was, now = int(self.end_s // level.seconds), int(at_s // level.seconds)
+                low, high = min(was, now), max(was, now)
+                if high - low >= level.slots:
+                    stale[offset : offset + level.slots] = True
+                elif high > low:
+                    stale[offset + np.arange(low + 1, high + 1) % level.slots] = True
+        self.end_s = at_s
+        return stale
+
+    def places(self, times_s: Floats) -> tuple[Ints, NDArray[np.bool_]]:
+        """Slot of each moment in every level and whether it is still held: both [R,L]."""
+        ids = times_s[:, None].astype(np.int64) // _SECONDS
+        newest = int(self.end_s) // _SECONDS
+        return ids % _SLOTS + _OFFSETS[:-1], (ids <= newest) & (ids > newest - _SLOTS)
+
+    def slots_of(self, window: Window) -> slice | Ints:
+        """Where the buckets of `window` lie; in order of time where it is not the whole level."""
+        level = LEVELS[window.level]
+        offset = int(_OFFSETS[window.level])
+        if window.buckets == level.slots:
+            return slice(offset, offset + level.slots)
+        return offset + self._order(window.level)[-window.buckets :]
+
+    def in_order(self, level: int) -> Ints:
+        """Slots of a whole level from oldest to newest."""
+        return int(_OFFSETS[level]) + self._order(level)
+
+    def _order(self, level: int) -> Ints:
+        newest = int(self.end_s // LEVELS[level].seconds) if self.end_s == self.end_s else 0
+        return np.arange(newest - LEVELS[level].slots + 1, newest + 1, dtype=np.int64) % LEVELS[level].slots
+
+
+class Moments:
+    """Count, mean, M2, minimum and maximum of S series in every bucket, with time sums at the finest level.
+
+    Arrays are [N,S,slots]; the time sums are the mean time since the bucket's start, its M2, and the
+    co-moment of time and value.
+    """
+
+    names = ("count", "mean", "m2", "low", "high", "t_mean", "t_m2", "t_x")
+
+    def __init__(self, rows: int, series: int) -> None:
+        shape, fine = (rows, series, _TOTAL), (rows, series, _FINE)
+        self.series = series
+        self.count = np.zeros(shape, dtype=np.float32)
+        self.mean = np.zeros(shape)
+        self.m2 = np.zeros(shape)
+        self.low = np.full(shape, np.inf)
+        self.high = np.full(shape, -np.inf)
+        self.t_mean = np.zeros(fine)
+        self.t_m2 = np.zeros(fine)
+        self.t_x = np.zeros(fine)
+
+    def clear(self, stale: NDArray[np.bool_]) -> None:
+        """Empty the buckets of the mask [total slots] for all miners."""
+        for array in (self.count, self.mean, self.m2):
+            array[:, :, stale] = 0.0
+        self.low[:, :, stale] = np.inf
+        self.high[:, :, stale] = -np.inf
+        for array in (self.t_mean, self.t_m2, self.t_x):
+            array[:, :, stale[:_FINE]] = 0.0
+
+    def add(self, rows: Ints, times_s: Floats, values: Floats, places: Ints, held: NDArray[np.bool_]) -> None:
+        """Take in one reading of each of `rows` (no row twice).
+
+        Args:
+            rows: [R] row of each reading.
+            times_s: [R] Unix seconds.
+            values: [R,S]; NaN where unknown.
+            places, held: [R,L] of `Rings.places`.
+        """
+        at = (rows[:, None, None], np.arange(self.series)[None, :, None], places[:, None, :])
+        value = np.where(held[:, None, :], values[:, :, None], np.nan)
+        known = np.isfinite(value)
+        before = self.mean[at]
+        count = self.count[at] + known
+        delta = np.where(known, value - before, 0.0)
+        mean = before + delta / np.maximum(count, 1.0)
+        rest = np.where(known, value - mean, 0.0)
+        self.count[at] = count
+        self.mean[at] = mean
+        self.m2[at] += delta * rest
+        self.low[at] = np.fmin(self.low[at], value)
+        self.high[at] = np.fmax(self.high[at], value)
+
+        fine = (rows[:, None], np.arange(self.series)[None, :], places[:, :1])
+        since = (times_s - times_s // LEVELS[0].seconds * LEVELS[0].seconds)[:, None]
+        t_before = self.t_mean[fine]
+        t_delta = np.where(known[:, :, 0], since - t_before, 0.0)
+        t_mean = t_before + t_delta / np.maximum(count[:, :, 0], 1.0)
+        self.t_mean[fine] = t_mean
+        self.t_m2[fine] += t_delta * (since - t_mean)
+        self.t_x[fine] += t_delta * rest[:, :, 0]
+
+    def merge(self, window: Window, rings: Rings, rows: Ints | slice) -> Merged:
+        """Moments over `window` of the miners `rows`."""
+        where = rings.slots_of(window)
+        count = self.count[rows][:, :, where].astype(np.float64)
+        means = self.mean[rows][:, :, where]
+        total = count.sum(axis=2)
+        some = np.maximum(total, 1.0)
+        mean = (count * means).sum(axis=2) / some
+        off = means - mean[:, :, None]
+        weighted = count * off
+        m2 = self.m2[rows][:, :, where].sum(axis=2) + (weighted * off).sum(axis=2)
+        low = self.low[rows][:, :, where].min(axis=2)
+        high = self.high[rows][:, :, where].max(axis=2)
+        empty = total == 0.0
+        for array in (mean, low, high):
+            array[empty] = np.nan
+        slope = np.full(mean.shape, np.nan)
+        if window.level == 0:
+            starts = np.arange(1 - window.buckets, 1) * float(LEVELS[0].seconds)
+            if isinstance(where, slice):
+                placed = np.empty(len(starts))
+                placed[rings.in_order(0)] = starts
+                starts = placed
+            times = self.t_mean[rows][:, :, where] + starts
+            t_mean = (count * times).sum(axis=2) / some
+            t_off = times - t_mean[:, :, None]
+            t_m2 = self.t_m2[rows][:, :, where].sum(axis=2) + (count * t_off * t_off).sum(axis=2)
+            t_x = self.t_x[rows][:, :, where].sum(axis=2) + (weighted * t_off).sum(axis=2)
+            steady = (total >= 3.0) & (t_m2 > 0.0)
+            slope[steady] = 3600.0 * t_x[steady] / t_m2[steady]
+        return Merged(total, mean, m2, low, high, slope)
+
+
+class Means:
+    """Count and mean of S series in every bucket, for what needs no more. Arrays are [N,S,slots]."""
+
+    names = ("count", "mean")
+
+    def __init__(self, rows: int, series: int) -> None:
+        self.series = series
+        self.count = np.zeros((rows, series, _TOTAL), dtype=np.float32)
+        self.mean = np.zeros((rows, series, _TOTAL))
+
+    def clear(self, stale: NDArray[np.bool_]) -> None:
+        """Empty the buckets of the mask [total slots] for all miners."""
+        self.count[:, :, stale] = 0.0
+        self.mean[:, :, stale] = 0.0
+
+    def add(self, rows: Ints, values: Floats, places: Ints, held: NDArray[np.bool_]) -> None:
+        """Take in one reading of each of `rows`; arguments as for `Moments.add`."""
+        at = (rows[:, None, None], np.arange(self.series)[None, :, None], places[:, None, :])
+        value = np.where(held[:, None, :], values[:, :, None], np.nan)
+        known = np.isfinite(value)
+        before = self.mean[at]
+        count = self.count[at] + known
+        self.count[at] = count
+        self.mean[at] = before + np.where(known, value - before, 0.0) / np.maximum(count, 1.0)
+
+    def merge(self, window: Window, rings: Rings, rows: Ints | slice) -> tuple[Floats, Floats]:
+        """Count and mean over `window` of the miners `rows`, each [R,S]; the mean of nothing is NaN."""
+        where = rings.slots_of(window)
+        count = self.count[rows][:, :, where].astype(np.float64)
+        total = count.sum(axis=2)
+        mean = (count * self.mean[rows][:, :, where]).sum(axis=2) / np.maximum(total, 1.0)
+        mean[total == 0.0] = np.nan
+        return total, mean
+
+
+class Counters:
+    """The last state of C running counters in every bucket of one level, to tell their growth over it.
+
+    A counter that belongs to a process starts anew with it. Its growth between two readings is their
+    difference, or the later value alone where the process restarted in between; what was counted between
+    the earlier reading and that restart is lost, as nobody saw it.
+    """
+
+    names = ("last",)
+    level = 1
+
+    def __init__(self, rows: int, counters: int) -> None:
+        # Along the middle axis: time of the reading, uptime, then the counters.
+        self.last = np.full((rows, 2 + counters, LEVELS[self.level].slots), np.nan)
+        self.last[:, 0, :] = -np.inf
+
+    def clear(self, stale: NDArray[np.bool_]) -> None:
+        """Empty the buckets of the mask [total slots] for all miners."""
+        mine = stale[_OFFSETS[self.level] : _OFFSETS[self.level + 1]]
+        self.last[:, 1:, mine] = np.nan
+        self.last[:, 0, mine] = -np.inf
+
+    def add(
+        self,
+        rows: Ints,
+        times_s: Floats,
+        uptime_s: Floats,
+        values: Floats,
+        places: Ints,
+        held: NDArray[np.bool_],
+    ) -> None:
+        """Take in one reading of each of `rows`; `values` is [R,C], the rest as for `Moments.add`."""
+        slot = places[:, self.level] - _OFFSETS[self.level]
+        newer = held[:, self.level] & (times_s > self.last[rows, 0, slot])
+        newer &= np.isfinite(values).any(axis=1) | np.isfinite(uptime_s)
+        state = np.concatenate([times_s[:, None], uptime_s[:, None], values], axis=1)
+        self.last[rows[newer], :, slot[newer]] = state[newer]
+
+    def growth(self, rings: Rings, rows: Ints | slice) -> tuple[Floats, Floats, Floats]:
+        """Growth of each counter over the level [R,C], restarts [R] and the hours they were seen over [R].
+
+        NaN where no two readings tell.
+        """
+        order = rings.in_order(self.level) - _OFFSETS[self.level]
+        state = self.last[rows][:, :, order]
+        width = state.shape[2]
+        filled = state[:, 0, :] > -np.inf
+        latest = np.maximum.accumulate(np.where(filled, np.arange(width), -1), axis=1)
+        previous = np.concatenate([np.full((len(state), 1), -1), latest[:, :-1]], axis=1)
+        pair = filled & (previous >= 0)
+        if pair[:, 1:].all():
+            old = np.concatenate([state[:, :, :1], state[:, :, :-1]], axis=2)
+        else:
+            old = np.take_along_axis(state, np.maximum(previous, 0)[:, None, :], axis=2)
+        state = np.where(pair[:, None, :], state, np.nan)
+        # Uptime that grew by less than the time that passed, clocks' error aside, belongs to a new process.
+        passed = state[:, 0] - np.where(pair, old[:, 0], 0.0)
+        restarted = state[:, 1] < old[:, 1] + 0.98 * passed - 60.0
+        restarted |= (state[:, 2:] < old[:, 2:]).any(axis=1)
+        grown = np.where(restarted[:, None, :], state[:, 2:], state[:, 2:] - old[:, 2:])
+        known = np.isfinite(grown) & np.isfinite(old[:, 2:])
+        total = np.where(known, grown, 0.0).sum(axis=2)
+        total[~known.any(axis=2)] = np.nan
+        restarts = restarted.sum(axis=1).astype(np.float64)
+        hours = np.where(pair, passed, 0.0).sum(axis=1) / 3600.0
+        nothing = ~pair.any(axis=1)
+        restarts[nothing] = np.nan
+        hours[nothing] = np.nan
+        return total, restarts, hours

@@ -1,0 +1,1 @@
+"""Ingest API, fleet database, approvals and the web page where people decide."""

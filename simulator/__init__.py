@@ -1,0 +1,1 @@
+"""Miners that speak the real protocols over sockets, and the physics behind them."""

@@ -1,0 +1,1 @@
+"""Telemetry lake to features to power and profit models to an ONNX bundle."""
