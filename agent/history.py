@@ -31,7 +31,7 @@ _MAX_MINERS = 100_000
 
 
 class History:
-    """Window state of a fleet; every array has one row per known miner.
+    """Window state of a fleet. A miner's row is a place along the last axis of every array.
 
     Args:
         miner_ids: the miners to begin with.
@@ -45,8 +45,8 @@ class History:
         self.moments = Moments(count, series)
         self.means = Means(count, means)
         self.counters = Counters(count, counters)
-        self.seen_s = np.full((count, REMEMBERED), -np.inf)
-        self.seen_share = np.full((count, REMEMBERED), -1, dtype=np.int16)
+        self.seen_s = np.full((REMEMBERED, count), -np.inf)
+        self.seen_share = np.full((REMEMBERED, count), -1, dtype=np.int16)
         self.latest_s = np.full(count, -np.inf)
         # The present setting has held since `since_s`; `before_s` is the last time another one was seen.
         self.share = np.full(count, -1, dtype=np.int16)
@@ -104,7 +104,7 @@ class History:
         new_rows, old_rows = [new for new, _ in kept], [old for _, old in kept]
         mine = self._arrays()
         for name, array in fresh._arrays().items():
-            array[new_rows] = mine[name][old_rows]
+            array[..., new_rows] = mine[name][..., old_rows]
         self.__dict__.update(fresh.__dict__)
 
     def _worth_keeping(self, row: int) -> bool:
@@ -127,8 +127,7 @@ class History:
             self.seen_share[future] = -1
             for times in (self.latest_s, self.share_s, self.since_s, self.before_s):
                 np.minimum(times, at_s, out=times)
-            late = self.counters.last[:, 0, :] > at_s
-            self.counters.last[:, 0, :][late] = at_s
+            np.minimum(self.counters.last[:, 0], at_s, out=self.counters.last[:, 0])
 
     def add(
         self,
@@ -146,7 +145,7 @@ class History:
         Args:
             rows: [R] without repetition.
             times_s: [R] finite Unix seconds; later than the present moment counts as the present moment.
-            series, means, counters: [R,S], [R,M], [R,C].
+            series, means, counters: [S,R], [M,R], [C,R].
             uptime_s, share: [R].
         """
         times = np.minimum(times_s, self.rings.end_s)
@@ -155,7 +154,7 @@ class History:
         new = self._admit(rows, times, steps)
         if not new.all():
             rows, times, steps, uptime_s = rows[new], times[new], steps[new], uptime_s[new]
-            series, means, counters = series[new], means[new], counters[new]
+            series, means, counters = series[:, new], means[:, new], counters[:, new]
         if not len(rows):
             return
         places, held = self.rings.places(times)
@@ -167,14 +166,14 @@ class History:
 
     def _admit(self, rows: Ints, times: Floats, steps: NDArray[np.int16]) -> NDArray[np.bool_]:
         """Remember the times that are new and say which they are."""
-        seen = self.seen_s if len(rows) == len(self.seen_s) and _is_range(rows) else self.seen_s[rows]
-        oldest = seen.argmin(axis=1)
-        new = times > seen[np.arange(len(rows)), oldest]
+        seen = self.seen_s if len(rows) == len(self.miner_ids) and _is_range(rows) else self.seen_s[:, rows]
+        oldest = seen.argmin(axis=0)
+        new = times > seen[oldest, np.arange(len(rows))]
         late = np.flatnonzero(times <= self.latest_s[rows])
         if len(late):
-            new[late] &= ~(seen[late] == times[late, None]).any(axis=1)
-        self.seen_s[rows[new], oldest[new]] = times[new]
-        self.seen_share[rows[new], oldest[new]] = steps[new]
+            new[late] &= ~(seen[:, late] == times[late]).any(axis=0)
+        self.seen_s[oldest[new], rows[new]] = times[new]
+        self.seen_share[oldest[new], rows[new]] = steps[new]
         return np.asarray(new, dtype=np.bool_)
 
     def _note_share(self, rows: Ints, times: Floats, steps: NDArray[np.int16]) -> None:
@@ -198,8 +197,8 @@ class History:
             row, time = rows[i], times[i]
             self.before_s[row] = time
             if time > self.since_s[row]:
-                after = (self.seen_s[row] > time) & (self.seen_share[row] >= 0)
-                self.since_s[row] = self.seen_s[row][after].min()
+                after = (self.seen_s[:, row] > time) & (self.seen_share[:, row] >= 0)
+                self.since_s[row] = self.seen_s[after, row].min()
 
     # -- bytes -----------------------------------------------------------------------------------
 

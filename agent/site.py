@@ -11,14 +11,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from agent.clock import Clock
-from agent.config import BoundsOverride, MinerConfig, Mode, SiteConfig
+from agent.config import MinerConfig, Mode, SiteConfig
 from agent.devices.device import Capabilities, Device
 from agent.devices.families import FAMILIES
 from agent.errors import DeviceError
 from agent.fleet import Unit
 from agent.hardware.bounds import Bounds
 from agent.hardware.catalogue import Catalogue
-from agent.hardware.effective import effective_bounds
+from agent.hardware.effective import effective_bounds, overrides_for
 from agent.hardware.profile import HardwareProfile
 from agent.hardware.shares import current_setting
 from agent.planner.candidates import Choices
@@ -119,7 +119,8 @@ class Site:
             return ()
         if member.capabilities is not None and member.capabilities.writable is False:
             return ()
-        return effective_bounds(member.profile, firmware, member.capabilities, self._overrides(member))
+        overrides = overrides_for(self._config, member.config, member.profile.key)
+        return effective_bounds(member.profile, firmware, member.capabilities, overrides)
 
     def units(self) -> tuple[Unit, ...]:
         """The fleet for frames and features, in order."""
@@ -180,13 +181,6 @@ class Site:
             rated_power_w=rated_power,
             tags=tuple(member.config.tags),
         )
-
-    def _overrides(self, member: Member) -> list[BoundsOverride]:
-        by_model = (
-            self._config.bounds_by_model.get(member.profile.key) if member.profile is not None else None
-        )
-        by_tag = [self._config.bounds_by_tag.get(tag) for tag in member.config.tags]
-        return [o for o in (by_model, *by_tag, member.config.bounds) if o is not None]
 
 
 def rated(profile: HardwareProfile, reading: Reading | None) -> tuple[float, float]:

@@ -40,15 +40,16 @@ WINDOWS: tuple[Window, ...] = (
     Window("7d", 2, 28),
 )
 _OFFSETS = np.concatenate([[0], np.cumsum([level.slots for level in LEVELS])])
-_SECONDS = np.array([level.seconds for level in LEVELS], dtype=np.int64)
-_SLOTS = np.array([level.slots for level in LEVELS], dtype=np.int64)
+_STARTS = _OFFSETS[:-1, None]
+_SECONDS = np.array([[level.seconds] for level in LEVELS], dtype=np.int64)
+_SLOTS = np.array([[level.slots] for level in LEVELS], dtype=np.int64)
 _TOTAL = int(_OFFSETS[-1])
 _FINE = LEVELS[0].slots
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Moments of S series over one window, each [R,S]. `mean`, `low`, `high` are NaN where `count` is 0.
+    """Moments of S series over one window, each [S,R]. `mean`, `low`, `high` are NaN where `count` is 0.
 
     `slope_per_h` is the least-squares slope over time; NaN with fewer than three readings, and for
     windows of a level that holds no time sums.
@@ -91,10 +92,10 @@ class Rings:
         return stale
 
     def places(self, times_s: Floats) -> tuple[Ints, NDArray[np.bool_]]:
-        """Slot of each moment in every level and whether it is still held: both [R,L]."""
-        ids = times_s[:, None].astype(np.int64) // _SECONDS
+        """Slot of each moment in every level and whether it is still held: both [L,R]."""
+        ids = times_s.astype(np.int64) // _SECONDS
         newest = int(self.end_s) // _SECONDS
-        return ids % _SLOTS + _OFFSETS[:-1], (ids <= newest) & (ids > newest - _SLOTS)
+        return ids % _SLOTS + _STARTS, (ids <= newest) & (ids > newest - _SLOTS)
 
     def slots_of(self, window: Window) -> slice | Ints:
         """Where the buckets of `window` lie; in order of time where it is not the whole level."""
@@ -116,14 +117,14 @@ class Rings:
 class Moments:
     """Count, mean, M2, minimum and maximum of S series in every bucket, with time sums at the finest level.
 
-    Arrays are [N,S,slots]; the time sums are the mean time since the bucket's start, its M2, and the
-    co-moment of time and value.
+    Arrays are [slots,S,N], so that merging runs along whole fleets; the time sums are the mean time since
+    the bucket's start, its M2, and the co-moment of time and value.
     """
 
     names = ("count", "mean", "m2", "low", "high", "t_mean", "t_m2", "t_x")
 
     def __init__(self, rows: int, series: int) -> None:
-        shape, fine = (rows, series, _TOTAL), (rows, series, _FINE)
+        shape, fine = (_TOTAL, series, rows), (_FINE, series, rows)
         self.series = series
         self.count = np.zeros(shape, dtype=np.float32)
         self.mean = np.zeros(shape)
@@ -137,11 +138,11 @@ class Moments:
     def clear(self, stale: NDArray[np.bool_]) -> None:
         """Empty the buckets of the mask [total slots] for all miners."""
         for array in (self.count, self.mean, self.m2):
-            array[:, :, stale] = 0.0
-        self.low[:, :, stale] = np.inf
-        self.high[:, :, stale] = -np.inf
+            array[stale] = 0.0
+        self.low[stale] = np.inf
+        self.high[stale] = -np.inf
         for array in (self.t_mean, self.t_m2, self.t_x):
-            array[:, :, stale[:_FINE]] = 0.0
+            array[stale[:_FINE]] = 0.0
 
     def add(self, rows: Ints, times_s: Floats, values: Floats, places: Ints, held: NDArray[np.bool_]) -> None:
         """Take in one reading of each of `rows` (no row twice).
@@ -149,11 +150,12 @@ class Moments:
         Args:
             rows: [R] row of each reading.
             times_s: [R] Unix seconds.
-            values: [R,S]; NaN where unknown.
-            places, held: [R,L] of `Rings.places`.
+            values: [S,R]; NaN where unknown.
+            places, held: [L,R] of `Rings.places`.
         """
-        at = (rows[:, None, None], np.arange(self.series)[None, :, None], places[:, None, :])
-        value = np.where(held[:, None, :], values[:, :, None], np.nan)
+        series = np.arange(self.series)[:, None]
+        at = (places[:, None, :], series, rows)
+        value = np.where(held[:, None, :], values, np.nan)
         known = np.isfinite(value)
         before = self.mean[at]
         count = self.count[at] + known
@@ -166,28 +168,28 @@ class Moments:
         self.low[at] = np.fmin(self.low[at], value)
         self.high[at] = np.fmax(self.high[at], value)
 
-        fine = (rows[:, None], np.arange(self.series)[None, :], places[:, :1])
-        since = (times_s - times_s // LEVELS[0].seconds * LEVELS[0].seconds)[:, None]
+        fine = (places[:1], series, rows)
+        since = times_s - times_s // LEVELS[0].seconds * LEVELS[0].seconds
         t_before = self.t_mean[fine]
-        t_delta = np.where(known[:, :, 0], since - t_before, 0.0)
-        t_mean = t_before + t_delta / np.maximum(count[:, :, 0], 1.0)
+        t_delta = np.where(known[0], since - t_before, 0.0)
+        t_mean = t_before + t_delta / np.maximum(count[0], 1.0)
         self.t_mean[fine] = t_mean
         self.t_m2[fine] += t_delta * (since - t_mean)
-        self.t_x[fine] += t_delta * rest[:, :, 0]
+        self.t_x[fine] += t_delta * rest[0]
 
     def merge(self, window: Window, rings: Rings, rows: Ints | slice) -> Merged:
         """Moments over `window` of the miners `rows`."""
         where = rings.slots_of(window)
-        count = self.count[rows][:, :, where].astype(np.float64)
-        means = self.mean[rows][:, :, where]
-        total = count.sum(axis=2)
+        count = self.count[where][..., rows].astype(np.float64)
+        means = self.mean[where][..., rows]
+        total = count.sum(axis=0)
         some = np.maximum(total, 1.0)
-        mean = (count * means).sum(axis=2) / some
-        off = means - mean[:, :, None]
+        mean = _weigh(count, means) / some
+        off = means - mean
         weighted = count * off
-        m2 = self.m2[rows][:, :, where].sum(axis=2) + (weighted * off).sum(axis=2)
-        low = self.low[rows][:, :, where].min(axis=2)
-        high = self.high[rows][:, :, where].max(axis=2)
+        m2 = self.m2[where][..., rows].sum(axis=0) + _weigh(weighted, off)
+        low = self.low[where][..., rows].min(axis=0)
+        high = self.high[where][..., rows].max(axis=0)
         empty = total == 0.0
         for array in (mean, low, high):
             array[empty] = np.nan
@@ -198,49 +200,53 @@ class Moments:
                 placed = np.empty(len(starts))
                 placed[rings.in_order(0)] = starts
                 starts = placed
-            times = self.t_mean[rows][:, :, where] + starts
-            t_mean = (count * times).sum(axis=2) / some
-            t_off = times - t_mean[:, :, None]
-            t_m2 = self.t_m2[rows][:, :, where].sum(axis=2) + (count * t_off * t_off).sum(axis=2)
-            t_x = self.t_x[rows][:, :, where].sum(axis=2) + (weighted * t_off).sum(axis=2)
+            times = self.t_mean[where][..., rows] + starts[:, None, None]
+            t_off = times - _weigh(count, times) / some
+            t_m2 = self.t_m2[where][..., rows].sum(axis=0) + _weigh(count * t_off, t_off)
+            t_x = self.t_x[where][..., rows].sum(axis=0) + _weigh(weighted, t_off)
             steady = (total >= 3.0) & (t_m2 > 0.0)
             slope[steady] = 3600.0 * t_x[steady] / t_m2[steady]
         return Merged(total, mean, m2, low, high, slope)
 
 
 class Means:
-    """Count and mean of S series in every bucket, for what needs no more. Arrays are [N,S,slots]."""
+    """Count and mean of S series in every bucket, for what needs no more. Arrays are [slots,S,N]."""
 
     names = ("count", "mean")
 
     def __init__(self, rows: int, series: int) -> None:
         self.series = series
-        self.count = np.zeros((rows, series, _TOTAL), dtype=np.float32)
-        self.mean = np.zeros((rows, series, _TOTAL))
+        self.count = np.zeros((_TOTAL, series, rows), dtype=np.float32)
+        self.mean = np.zeros((_TOTAL, series, rows))
 
     def clear(self, stale: NDArray[np.bool_]) -> None:
         """Empty the buckets of the mask [total slots] for all miners."""
-        self.count[:, :, stale] = 0.0
-        self.mean[:, :, stale] = 0.0
+        self.count[stale] = 0.0
+        self.mean[stale] = 0.0
 
     def add(self, rows: Ints, values: Floats, places: Ints, held: NDArray[np.bool_]) -> None:
         """Take in one reading of each of `rows`; arguments as for `Moments.add`."""
-        at = (rows[:, None, None], np.arange(self.series)[None, :, None], places[:, None, :])
-        value = np.where(held[:, None, :], values[:, :, None], np.nan)
+        at = (places[:, None, :], np.arange(self.series)[:, None], rows)
+        value = np.where(held[:, None, :], values, np.nan)
         known = np.isfinite(value)
         before = self.mean[at]
         count = self.count[at] + known
         self.count[at] = count
         self.mean[at] = before + np.where(known, value - before, 0.0) / np.maximum(count, 1.0)
 
-    def merge(self, window: Window, rings: Rings, rows: Ints | slice) -> tuple[Floats, Floats]:
-        """Count and mean over `window` of the miners `rows`, each [R,S]; the mean of nothing is NaN."""
+    def merge(self, window: Window, rings: Rings, rows: Ints | slice) -> Floats:
+        """Mean over `window` of the miners `rows`, [S,R]; the mean of nothing is NaN."""
         where = rings.slots_of(window)
-        count = self.count[rows][:, :, where].astype(np.float64)
-        total = count.sum(axis=2)
-        mean = (count * self.mean[rows][:, :, where]).sum(axis=2) / np.maximum(total, 1.0)
+        count = self.count[where][..., rows].astype(np.float64)
+        total = count.sum(axis=0)
+        mean = _weigh(count, self.mean[where][..., rows]) / np.maximum(total, 1.0)
         mean[total == 0.0] = np.nan
-        return total, mean
+        return mean
+
+
+def _weigh(weights: Floats, values: Floats) -> Floats:
+    """Sum over buckets of weight times value: [B,S,R] to [S,R]."""
+    return np.asarray(np.einsum("bsr,bsr->sr", weights, values), dtype=np.float64)
 
 
 class Counters:
@@ -256,14 +262,14 @@ class Counters:
 
     def __init__(self, rows: int, counters: int) -> None:
         # Along the middle axis: time of the reading, uptime, then the counters.
-        self.last = np.full((rows, 2 + counters, LEVELS[self.level].slots), np.nan)
-        self.last[:, 0, :] = -np.inf
+        self.last = np.full((LEVELS[self.level].slots, 2 + counters, rows), np.nan)
+        self.last[:, 0] = -np.inf
 
     def clear(self, stale: NDArray[np.bool_]) -> None:
         """Empty the buckets of the mask [total slots] for all miners."""
         mine = stale[_OFFSETS[self.level] : _OFFSETS[self.level + 1]]
-        self.last[:, 1:, mine] = np.nan
-        self.last[:, 0, mine] = -np.inf
+        self.last[mine, 1:] = np.nan
+        self.last[mine, 0] = -np.inf
 
     def add(
         self,
@@ -274,41 +280,39 @@ class Counters:
         places: Ints,
         held: NDArray[np.bool_],
     ) -> None:
-        """Take in one reading of each of `rows`; `values` is [R,C], the rest as for `Moments.add`."""
-        slot = places[:, self.level] - _OFFSETS[self.level]
-        newer = held[:, self.level] & (times_s > self.last[rows, 0, slot])
-        newer &= np.isfinite(values).any(axis=1) | np.isfinite(uptime_s)
-        state = np.concatenate([times_s[:, None], uptime_s[:, None], values], axis=1)
-        self.last[rows[newer], :, slot[newer]] = state[newer]
+        """Take in one reading of each of `rows`; `values` is [C,R], the rest as for `Moments.add`."""
+        slot = places[self.level] - _OFFSETS[self.level]
+        newer = held[self.level] & (times_s > self.last[slot, 0, rows])
+        newer &= np.isfinite(values).any(axis=0) | np.isfinite(uptime_s)
+        state = np.concatenate([times_s[None], uptime_s[None], values])
+        self.last[slot[newer], :, rows[newer]] = state[:, newer].T
 
     def growth(self, rings: Rings, rows: Ints | slice) -> tuple[Floats, Floats, Floats]:
-        """Growth of each counter over the level [R,C], restarts [R] and the hours they were seen over [R].
+        """Growth of each counter over the level [C,R], restarts [R] and the hours they were seen over [R].
 
         NaN where no two readings tell.
         """
-        order = rings.in_order(self.level) - _OFFSETS[self.level]
-        state = self.last[rows][:, :, order]
-        width = state.shape[2]
-        filled = state[:, 0, :] > -np.inf
-        latest = np.maximum.accumulate(np.where(filled, np.arange(width), -1), axis=1)
-        previous = np.concatenate([np.full((len(state), 1), -1), latest[:, :-1]], axis=1)
-        pair = filled & (previous >= 0)
-        if pair[:, 1:].all():
-            old = np.concatenate([state[:, :, :1], state[:, :, :-1]], axis=2)
+        state = self.last[rings.in_order(self.level) - _OFFSETS[self.level]][..., rows]
+        filled = state[:, 0] > -np.inf
+        places = np.arange(len(state))[:, None]
+        latest = np.maximum.accumulate(np.where(filled, places, -1), axis=0)
+        pair = filled[1:] & (latest[:-1] >= 0)
+        if filled.all():
+            old = state[:-1]
         else:
-            old = np.take_along_axis(state, np.maximum(previous, 0)[:, None, :], axis=2)
-        state = np.where(pair[:, None, :], state, np.nan)
+            old = np.take_along_axis(state, np.maximum(latest[:-1], 0)[:, None], axis=0)
+        new = np.where(pair[:, None], state[1:], np.nan)
         # Uptime that grew by less than the time that passed, clocks' error aside, belongs to a new process.
-        passed = state[:, 0] - np.where(pair, old[:, 0], 0.0)
-        restarted = state[:, 1] < old[:, 1] + 0.98 * passed - 60.0
-        restarted |= (state[:, 2:] < old[:, 2:]).any(axis=1)
-        grown = np.where(restarted[:, None, :], state[:, 2:], state[:, 2:] - old[:, 2:])
+        passed = new[:, 0] - np.where(pair, old[:, 0], 0.0)
+        restarted = new[:, 1] < old[:, 1] + 0.98 * passed - 60.0
+        restarted |= (new[:, 2:] < old[:, 2:]).any(axis=1)
+        grown = np.where(restarted[:, None], new[:, 2:], new[:, 2:] - old[:, 2:])
         known = np.isfinite(grown) & np.isfinite(old[:, 2:])
-        total = np.where(known, grown, 0.0).sum(axis=2)
-        total[~known.any(axis=2)] = np.nan
-        restarts = restarted.sum(axis=1).astype(np.float64)
-        hours = np.where(pair, passed, 0.0).sum(axis=1) / 3600.0
-        nothing = ~pair.any(axis=1)
+        total = np.where(known, grown, 0.0).sum(axis=0)
+        total[~known.any(axis=0)] = np.nan
+        restarts = restarted.sum(axis=0).astype(np.float64)
+        hours = np.where(pair, passed, 0.0).sum(axis=0) / 3600.0
+        nothing = ~pair.any(axis=0)
         restarts[nothing] = np.nan
         hours[nothing] = np.nan
         return total, restarts, hours

@@ -76,8 +76,9 @@ class Service(uvicorn.Server):
     """
 
     def __init__(self, database: Database, clock: Clock, listen: Listen, tls: Tls | None = None) -> None:
+        self.app = create_app(database, clock, secure=tls is not None)
         config = uvicorn.Config(
-            create_app(database, clock, secure=tls is not None),
+            self.app,
             access_log=False,
             log_config=None,
             lifespan="off",

@@ -42,9 +42,9 @@ def model_table(profiles: Iterable[HardwareProfile]) -> Table:
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("model", no_wrap=True)
     for name in ("TH/s", "W", "J/TH"):
-        table.add_column(name, justify="right")
-    for name in ("status", "may be set"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("may be set")
     for profile in profiles:
         table.add_row(
             profile.key,
@@ -106,7 +106,7 @@ def _figures(profile: HardwareProfile) -> Table:
     table.add_row("rated efficiency", f"{profile.efficiency_j_th:.1f} J/TH", "power over hashrate")
     _figure(table, "standby power", profile.standby_power_w, "W")
     layout = profile.layout
-    chips = None if layout.chips_per_board is None else " or ".join(map(str, layout.chips_per_board))
+    chips = _chips(layout.chips_per_board)
     table.add_row(
         "boards x chips, fans",
         f"{_known(layout.boards)} x {_known(chips)}, {_known(layout.fans)}",
@@ -119,6 +119,12 @@ def _figures(profile: HardwareProfile) -> Table:
     _figure(table, "inlet at most", limits.inlet_max_c, "C")
     _figure(table, "restarts a day", profile.restarts_per_day, "")
     return table
+
+
+def _chips(counts: list[int] | None) -> str | None:
+    if counts is None or len(counts) <= 3:
+        return None if counts is None else " or ".join(map(str, counts))
+    return f"{min(counts)}..{max(counts)} by grade"
 
 
 def _figure(table: Table, name: str, figure: Figure | Temperature | None, unit: str) -> None:

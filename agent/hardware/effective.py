@@ -87,7 +87,11 @@ def _reported(
     said = next((c for c in capabilities.controls if c.knob is bound.knob), None)
     if said is None or (needs_range and (said.minimum is None or said.maximum is None)):
         return None
-    return bound.intersect(Bounds(bound.knob, said.minimum, said.maximum, said.choices, "firmware"))
+    if bound.knob is Knob.WORK_MODE:
+        return bound.intersect(Bounds(bound.knob, choices=said.choices, binding="firmware"))
+    if bound.knob is Knob.STOP:
+        return bound
+    return bound.intersect(Bounds(bound.knob, said.minimum, said.maximum, binding="firmware"))
 
 
 def _narrow(

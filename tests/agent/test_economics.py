@@ -24,7 +24,9 @@ from agent.yamlfile import parse_yaml
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)  # a Monday
 
 
-def site(market: str = "hashprice_usd_per_ths_day: 0.05", tariff: str = "kind: fixed, price_usd_per_kwh: 0.05") -> SiteConfig:
+def site(
+    market: str = "hashprice_usd_per_ths_day: 0.05", tariff: str = "kind: fixed, price_usd_per_kwh: 0.05"
+) -> SiteConfig:
     text = f"site: {{id: s}}\nmarket: {{{market}}}\ntariff: {{{tariff}}}\nminers: [{{address: 127.0.0.1}}]\n"
     return parse_yaml(text, SiteConfig)
 
@@ -123,7 +125,9 @@ def test_an_old_market_file_is_unknown_and_says_so(tmp_path: Path) -> None:
 
 def test_tomorrows_rows_are_not_looked_at(tmp_path: Path) -> None:
     path = market(tmp_path, "2026-03-01", extra="2026-03-03,900000,1e9,450,50\n")
-    assert Economics(site(market=f"path: {path}")).conditions(NOW).hashprice_usd_per_ths_day == pytest.approx(0.05)
+    assert Economics(site(market=f"path: {path}")).conditions(NOW).hashprice_usd_per_ths_day == pytest.approx(
+        0.05
+    )
 
 
 def test_a_file_that_goes_bad_leaves_the_last_good_data_in_use(tmp_path: Path) -> None:
@@ -141,12 +145,21 @@ def test_a_file_that_goes_bad_leaves_the_last_good_data_in_use(tmp_path: Path) -
     ("text", "words"),
     [
         ("time_utc,price_usd_per_mwh\n2026-01-01T00:00Z,abc\n", ":2: price_usd_per_mwh: expected a number"),
-        ("time_utc,price_usd_per_mwh\n2026-01-01T00:00Z,1e6\n", ":2: price_usd_per_mwh: 1000 USD/kWh is outside"),
+        (
+            "time_utc,price_usd_per_mwh\n2026-01-01T00:00Z,1e6\n",
+            ":2: price_usd_per_mwh: 1000 USD/kWh is outside",
+        ),
         ("time_utc,price_usd_per_mwh\n2026-01-01T00:00+02:00,5\n", ":2: time_utc: .* is not in UTC"),
-        ("time_utc,cost\n2026-01-01T00:00Z,5\n", ":1: column price_usd_per_kwh or price_usd_per_mwh is missing"),
+        (
+            "time_utc,cost\n2026-01-01T00:00Z,5\n",
+            ":1: column price_usd_per_kwh or price_usd_per_mwh is missing",
+        ),
         ("when,price_usd_per_mwh\n", ":1: column time_utc is missing"),
         ("time_utc,price_usd_per_mwh\n2026-01-01T00:00Z,5\n2026-01-01T00:00Z,6\n", "stands twice"),
-        ("time_utc,zone,price_usd_per_mwh\n2026-01-01T00:00Z,A,5\n2026-01-01T00:00Z,B,6\n", "several zones .A, B."),
+        (
+            "time_utc,zone,price_usd_per_mwh\n2026-01-01T00:00Z,A,5\n2026-01-01T00:00Z,B,6\n",
+            "several zones .A, B.",
+        ),
         ("time_utc,price_usd_per_mwh\n", "no rows"),
     ],
 )

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+import ssl
+import threading
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 
-from agent.clock import ManualClock
+from agent.clock import ManualClock, SystemClock
 from agent.records import Envelope
 from dashboard.database import Database, open_database
 from dashboard.people import add_operator, add_site
 from dashboard.server import Listen, Service
+from dashboard.state import State
 
 NOW = datetime(2026, 7, 10, 14, 0, tzinfo=UTC)
+# Loading certificate authorities for every client would take longer than the tests.
+_PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 PASSWORD = "correct horse battery"  # noqa: S105
 
 
@@ -32,7 +40,7 @@ class Running:
     tokens: dict[str, str] = field(default_factory=dict)
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=20.0)
+        return httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=20.0, verify=_PLAIN)
 
     def bearer(self, site_id: str = "quarry") -> dict[str, str]:
         return {"Authorization": f"Bearer {self.tokens[site_id]}"}
@@ -52,26 +60,59 @@ class Running:
             yield client
 
 
-@asynccontextmanager
-async def serving(folder: Path, sites: Iterable[str] = ("quarry", "delta")) -> AsyncIterator[Running]:
-    database = open_database(folder / "fleet.sqlite3")
-    clock = ManualClock(NOW)
-    service = Service(database, clock, Listen("127.0.0.1", 0))
-    running = Running(service.url, database, clock)
-    for site in sites:
-        add_site(database, clock, site, lambda token, site=site: running.tokens.update({site: token}))
-    add_operator(database, clock, "maria", PASSWORD)
-    ready = folder / "ready"
-    task = asyncio.create_task(service.serve_until_stopped(ready))
-    try:
-        async with asyncio.timeout(10):
-            while not ready.exists():
-                await asyncio.sleep(0.01)
-        yield running
-    finally:
-        service.should_exit = True
-        await task
+@cache
+def _prepared(sites: tuple[str, ...]) -> tuple[bytes, dict[str, str]]:
+    """A database file with these sites and one operator, made once: hashing a password takes its time."""
+    tokens: dict[str, str] = {}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "fleet.sqlite3"
+        database, clock = open_database(path), ManualClock(NOW)
+        for site in sites:
+            add_site(database, clock, site, lambda token, site=site: tokens.update({site: token}))
+        add_operator(database, clock, "maria", PASSWORD)
         database.close()
+        return path.read_bytes(), tokens
+
+
+class Host:
+    """A real service on a real socket, in a thread of its own, that can be given another database."""
+
+    def __init__(self, folder: Path) -> None:
+        self._database = _open(folder, ())
+        self._service = Service(self._database, ManualClock(NOW), Listen("127.0.0.1", 0))
+        self._ready = folder / "ready"
+        self._thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        asyncio.run(self._service.serve_until_stopped(self._ready))
+
+    def __enter__(self) -> Host:
+        self._thread.start()
+        give_up = time.monotonic() + 10
+        while not self._ready.exists():
+            assert time.monotonic() < give_up, "the dashboard did not start"
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._service.should_exit = True
+        self._thread.join(10)
+        self._database.close()
+
+    @contextmanager
+    def with_database(self, folder: Path, sites: tuple[str, ...] = ("quarry", "delta")) -> Iterator[Running]:
+        database, clock = _open(folder, sites), ManualClock(NOW)
+        self._service.app.state.shared = State(database, clock, SystemClock(), secure=False)
+        try:
+            yield Running(self._service.url, database, clock, dict(_prepared(sites)[1]))
+        finally:
+            database.close()
+
+
+def _open(folder: Path, sites: tuple[str, ...]) -> Database:
+    path = folder / "fleet.sqlite3"
+    path.write_bytes(_prepared(sites)[0])
+    return open_database(path)
 
 
 def csrf(page: str) -> str:

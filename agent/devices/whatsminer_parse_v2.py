@@ -1,0 +1,392 @@
+"""Whatsminer API v2 replies (TCP 4028) to a Reading. Pure: bytes and documents in, fields out.
+
+Repairing JSON is `agent.devices.transport`'s work; asking for the replies is `whatsminer_v2`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from agent.devices import whatsminer_fields as field
+from agent.devices.numbers import count, number, text
+from agent.devices.transport import tolerant_json
+from agent.devices.whatsminer_errors import error_of, errors_of
+from agent.errors import DeviceError, Malformed, Refused, Unauthorised, Unsupported, WriteDisabled
+from agent.reading import Board, MinerError, Pool, Reading
+
+Document = dict[str, Any]
+
+COMMANDS = (
+    "summary",
+    "edevs",
+    "pools",
+    "devdetails",
+    "status",
+    "get_version",
+    "get_miner_info",
+    "get_psu",
+    "get_error_code",
+)
+REMEDY = (
+    "the write API is off: in WhatsMinerTool change the default admin password, then enable "
+    "Remote Ctrl -> Miner API Switch (hashmargin never does this itself)"
+)
+CODE_TOKEN_MAXIMUM = 136
+# The token or the key it is made with no longer fits: 23 is what an undecipherable write gets.
+TOKEN_CODES = (23, 135, 137)
+_WRITE_DISABLED = 45
+_INVALID_COMMAND = 14
+_MHS, _GHS = 1e-6, 1e-3
+# No miner hashes at under 1000 MH/s, but firmware of 2026 writes TH/s under the "MHS" keys of a board.
+_LEAST_MHS = 1000.0
+_PAIR = re.compile(rb'"(\d{1,7})"\s*:\s*"([^"]{0,40})')
+_UNKNOWN_ADDRESS = "captured reply"
+
+
+def parse_document(command: str, raw: bytes, address: str | None) -> Document:
+    """One reply as an object.
+
+    Raises:
+        Malformed: not an object, even after repair. An error list cut in the middle is kept as far as it goes.
+    """
+    where = address or _UNKNOWN_ADDRESS
+    try:
+        document = tolerant_json(raw, where)
+    except Malformed:
+        if command == "get_error_code" and b"error_code" in raw:
+            listed = _PAIR.findall(raw.split(b"error_code", 1)[1])
+            pairs = [{code.decode(): since.decode("ascii", "replace")} for code, since in listed[:64]]
+            return {"STATUS": "S", "Msg": {"error_code": pairs}}
+        raise
+    if not isinstance(document, dict):
+        raise Malformed(where, f"{command}: expected an object, got {type(document).__name__}")
+    return document
+
+
+def check(command: str, document: Document, address: str | None) -> Document:
+    """`document` if it reports success. Success is STATUS "S" (or "I", "W"); the code alone proves nothing.
+
+    Raises:
+        Unsupported: code 14. WriteDisabled: 45. Unauthorised: 23, 135, 137 (token). Refused: the rest.
+        Malformed: no status at all.
+    """
+    where = address or _UNKNOWN_ADDRESS
+    envelope = document.get("STATUS")
+    head = document
+    if isinstance(envelope, list):
+        head = envelope[0] if envelope and isinstance(envelope[0], dict) else {}
+    elif isinstance(envelope, dict):
+        head = envelope
+    status = text(head.get("STATUS"))
+    code = count(head.get("Code"))
+    if status in ("S", "I", "W"):
+        return document
+    if status is None and code is None:
+        if any(isinstance(document.get(key), list | dict) for key in ("SUMMARY", "DEVS", "POOLS", "DEVDETAILS")):
+            return document
+        raise Malformed(where, f"{command}: the reply has no status")
+    raise refusal(command, code, _said(head.get("Msg")), where)
+
+
+def refusal(command: str, code: int | None, said: str, address: str) -> DeviceError:
+    """The typed error for one error code."""
+    words = f"{command}: code {code}: {said}" if code is not None else f"{command}: {said}"
+    if code == _WRITE_DISABLED:
+        return WriteDisabled(address, f"{words}; {REMEDY}")
+    if code == _INVALID_COMMAND:
+        return Unsupported(address, words)
+    if code in TOKEN_CODES:
+        return Unauthorised(address, f"{words}; the admin password may be wrong")
+    if code == CODE_TOKEN_MAXIMUM:
+        return Refused(address, f"{words}; the miner has no free token (they last 30 min)")
+    return Refused(address, words)
+
+
+def error_code(document: Document) -> int | None:
+    """The code of a reply, wherever its envelope has it."""
+    envelope = document.get("STATUS")
+    if isinstance(envelope, list) and envelope and isinstance(envelope[0], dict):
+        return count(envelope[0].get("Code"))
+    return count(document.get("Code"))
+
+
+def split_join(document: Document, commands: tuple[str, ...]) -> dict[str, Document]:
+    """The parts of a joined reply: nested under the commands' names, or all in one envelope."""
+    parts: dict[str, Document] = {}
+    keys = {"summary": "SUMMARY", "edevs": "DEVS", "pools": "POOLS"}
+    for command in commands:
+        nested = field.rows(document.get(command))
+        if nested:
+            parts[command] = nested[0]
+        elif keys.get(command) in document:
+            parts[command] = document
+    return parts
+
+
+def decode(replies: Mapping[str, bytes], address: str | None = None) -> Reading:
+    """The Reading that saved replies come to; a file is named after its command, `summary.json`.
+
+    What cannot be used is left out, except a summary that cannot be read at all.
+
+    Raises:
+        DeviceError: no reply can be used, or `summary` is malformed.
+    """
+    documents: dict[str, Document] = {}
+    first: DeviceError | None = None
+    for name, raw in replies.items():
+        command = name.removesuffix(".json")
+        command = "edevs" if command == "devs" else command
+        parts = tuple(command.split("+")[:4])
+        if not set(parts) <= set(COMMANDS):
+            continue
+        try:
+            document = parse_document(command, raw, address)
+            if len(parts) == 1:
+                documents[command] = check(command, document, address)
+                continue
+            split = split_join(document, parts)
+            for part, one in split.items():
+                documents[part] = check(part, one, address)
+            if not split:
+                check(command, document, address)
+        except DeviceError as error:
+            if isinstance(error, Malformed) and "summary" in parts:
+                raise
+            first = first or error
+    if not documents:
+        raise first or Malformed(address or _UNKNOWN_ADDRESS, "no reply of this family")
+    reading = reading_of(documents, address)
+    if reading == reading_of({}, address):
+        raise first or Malformed(address or _UNKNOWN_ADDRESS, "the replies hold nothing that is known")
+    return reading
+
+
+def reading_of(documents: Mapping[str, Document], address: str | None) -> Reading:
+    """The Reading that checked documents, by command, come to. `observed_at` is the summary's own time."""
+    row = summary_row(documents.get("summary"))
+    info = message(documents.get("get_miner_info"))
+    version = documents.get("get_version")
+    status = message(documents.get("status"))
+    psu = message(documents.get("get_psu"))
+    boards = _boards(documents.get("edevs"))
+    pools = _pools(documents.get("pools"))
+    fast, steady, average = rates(row)
+    stopped = is_off(documents.get("status"))
+    hashing = field.is_hashing(stopped, fast, steady)
+    power = next(
+        (
+            watts
+            for watts in (
+                field.power_w(row.get("Power"), hashing),
+                field.power_w(row.get("Power_RT"), hashing),
+                field.power_w(psu.get("pin"), hashing),
+            )
+            if watts is not None
+        ),
+        None,
+    )
+    mac = field.mac(info.get("mac")) or field.mac(row.get("MAC"))
+    chip_temps = [field.temperature_c(row.get(f"Chip Temp {which}")) for which in ("Max", "Avg")]
+    return Reading(
+        miner_id=mac,
+        mac=mac,
+        serial=field.word(info.get("minersn")),
+        address=address,
+        vendor=field.VENDOR,
+        model=field.model(*_model_texts(documents)),
+        firmware=field.FIRMWARE,
+        firmware_version=field.firmware_version(
+            *_version_texts(version), row.get("Firmware Version"), *_status_versions(status)
+        ),
+        observed_at=_when(documents),
+        hashrate_ths=steady,
+        hashrate_5s_ths=fast,
+        hashrate_avg_ths=average,
+        hashrate_expected_ths=field.expected_ths(row.get("Factory GHS"), _GHS)
+        or field.expected_ths(row.get("Target MHS"), _MHS),
+        power_w=power,
+        power_source="measured" if power is not None else None,
+        power_limit_w=field.power_limit_w(row.get("Power Limit"), status.get("power_limit_set")),
+        power_percent=power_percent(documents.get("status")),
+        hashrate_percent=field.percent(status.get("hash_percent")),
+        work_mode="stopped" if stopped else field.mode(row.get("Power Mode")) or field.mode(status.get("power_mode")),
+        is_hashing=hashing,
+        chip_temp_c=field.highest(b.chip_temp_c for b in boards or ()) or chip_temps[0] or chip_temps[1],
+        board_temp_c=field.highest(b.board_temp_c for b in boards or ())
+        or field.temperature_c(row.get("Temperature")),
+        ambient_temp_c=field.temperature_c(row.get("Env Temp")),
+        fan_rpm=field.fans(row.get("Fan Speed In"), row.get("Fan Speed Out")),
+        voltage_v=field.voltage_v(row.get("Voltage")) or field.voltage_v(psu.get("vin")),
+        frequency_mhz=field.frequency_mhz(row.get("freq_avg")),
+        boards=boards,
+        uptime_s=field.seconds(row.get("Elapsed")),
+        system_uptime_s=field.seconds(row.get("Uptime")),
+        shares_accepted=_shares(pools, row, "accepted"),
+        shares_rejected=_shares(pools, row, "rejected"),
+        shares_stale=_shares(pools, row, "stale"),
+        pools=pools,
+        errors=_errors(documents.get("get_error_code"), row),
+    )
+
+
+def message(document: Document | None) -> Document:
+    """The object under `Msg`; empty where there is none."""
+    said = document.get("Msg") if document is not None else None
+    return said if isinstance(said, dict) else {}
+
+
+def summary_row(document: Document | None) -> Document:
+    """The one row of `summary`, in the cgminer list or, on firmware of 2026, under `Msg`; empty if none."""
+    if document is None:
+        return {}
+    found = field.rows(document.get("SUMMARY"))
+    return found[0] if found else message(document)
+
+
+def rates(row: Document) -> tuple[float | None, float | None, float | None]:
+    """Fast, steady and average rate in TH/s: 5 s (else real time); 1, 5 or 15 min (else average); average."""
+    steps = [mhs(row.get(key)) for key in ("MHS 1m", "MHS 5m", "MHS 15m", "MHS av")]
+    fast = mhs(row.get("MHS 5s"))
+    return (
+        fast if fast is not None else mhs(row.get("HS RT")),
+        next((step for step in steps if step is not None), None),
+        steps[-1],
+    )
+
+
+def mhs(value: object) -> float | None:
+    """TH/s of a figure under an "MHS" key."""
+    rate = number(value)
+    return field.rate_ths(value, 1.0 if rate is not None and rate < _LEAST_MHS else _MHS)
+
+
+def is_off(status: Document | None) -> bool | None:
+    """True if `status` says that mining is switched off."""
+    said = message(status)
+    return field.truth(said.get("mineroff", said.get("btmineroff")))
+
+
+def power_percent(status: Document | None) -> float | None:
+    """The power percentage in force; classic firmware does not tell."""
+    return field.percent(message(status).get("power_pct"))
+
+
+def model_text(documents: Mapping[str, Document]) -> str | None:
+    """The firmware's own text for the model."""
+    return field.model_text(*_model_texts(documents))
+
+
+def summary_errors(row: Document) -> tuple[MinerError, ...] | None:
+    """Errors that `summary` itself lists (`Error Code 0` ...); None where it has no count."""
+    total = count(row.get("Error Code Count"))
+    if total is None:
+        return None
+    found = (error_of(row.get(f"Error Code {i}")) for i in range(min(max(total, 0), 64)))
+    return tuple({error.code: error for error in found if error is not None}.values())
+
+
+def _errors(listed: Document | None, row: Document) -> tuple[MinerError, ...] | None:
+    summary = summary_errors(row)
+    if listed is None:
+        return summary
+    said = listed.get("Msg")
+    own = errors_of(said.get("error_code", []) if isinstance(said, dict) else said if isinstance(said, list) else [])
+    codes = {error.code for error in own}
+    return own + tuple(error for error in summary or () if error.code not in codes)
+
+
+def _boards(document: Document | None) -> tuple[Board, ...] | None:
+    if document is None:
+        return None
+    found = field.rows(document.get("DEVS")) or field.rows(message(document).get("DEVS"))
+    boards = []
+    for place, row in enumerate(found):
+        index = next((n for n in (count(row.get(key)) for key in ("Slot", "ASC")) if n is not None), place)
+        chips = count(row.get("Effective Chips"))
+        _, rate, _ = rates(row)
+        if rate is None:
+            rate = mhs(row.get("HS RT"))
+        boards.append(
+            Board(
+                index=index,
+                hashrate_ths=rate,
+                chips=chips,
+                chip_temp_c=field.temperature_c(row.get("Chip Temp Max"))
+                or field.temperature_c(row.get("Chip Temp Avg")),
+                board_temp_c=field.temperature_c(row.get("Temperature")),
+                frequency_mhz=field.frequency_mhz(row.get("Chip Frequency")),
+                hw_errors=count(row.get("Hardware Errors")),
+                serial=field.word(row.get("PCB SN")),
+                state=field.board_state(chips, rate, row.get("Status")),
+            )
+        )
+    return field.in_order(boards)
+
+
+def _pools(document: Document | None) -> tuple[Pool, ...] | None:
+    if document is None:
+        return None
+    pools = []
+    for row in field.rows(document.get("POOLS")) or field.rows(message(document).get("POOLS")):
+        url = field.pool_url(row.get("URL"))
+        if url is None:
+            continue
+        difficulty = number(row.get("Stratum Difficulty"))
+        state = text(row.get("Status"))
+        pools.append(
+            Pool(
+                url=url,
+                user=text(row.get("User")),
+                state=state.lower() if state is not None else None,
+                active=field.truth(row.get("Stratum Active")),
+                priority=count(row.get("Priority")),
+                accepted=count(row.get("Accepted")),
+                rejected=count(row.get("Rejected")),
+                stale=count(row.get("Stale")),
+                difficulty=difficulty if difficulty is not None else number(row.get("Diff")),
+            )
+        )
+    return tuple(pools) or None
+
+
+def _shares(pools: tuple[Pool, ...] | None, row: Document, kind: str) -> int | None:
+    known = [n for n in (getattr(pool, kind) for pool in pools or ()) if n is not None]
+    return sum(known) if known else count(row.get(kind.capitalize()))
+
+
+def _model_texts(documents: Mapping[str, Document]) -> list[object]:
+    details = documents.get("devdetails")
+    version = message(documents.get("get_version"))
+    said = field.rows(details.get("DEVDETAILS")) if details is not None else []
+    return [*(row.get("Model") for row in said), version.get("miner_type")]
+
+
+def _version_texts(document: Document | None) -> list[object]:
+    if document is None:
+        return []
+    said = document.get("Msg")
+    return [said.get("fw_ver")] if isinstance(said, dict) else [said]
+
+
+def _status_versions(status: Document) -> list[object]:
+    return [status.get("FirmwareVersion"), status.get("Firmware Version")]
+
+
+def _when(documents: Mapping[str, Document]) -> Any:
+    for command in COMMANDS:
+        document = documents.get(command)
+        if document is None:
+            continue
+        envelope = document.get("STATUS")
+        heads = [document, *field.rows(envelope)]
+        for head in heads:
+            if (when := field.moment(head.get("When"))) is not None:
+                return when
+    return None
+
+
+def _said(value: object) -> str:
+    said = value if isinstance(value, str) else repr(value) if value is not None else "no reason given"
+    return said[:200]

@@ -1,0 +1,95 @@
+"""What formulas of features work on: telemetry columns, what is derived from them, and windows over them.
+
+The formulas themselves are in `agent.feature_table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.hardware.shares import hashrate_share_at
+from agent.windows import Floats
+
+# What the windows hold, in the order of their arrays.
+SERIES = ("hashrate_ths", "power_w", "chip_temp_c", "intake_temp_c")
+MEANS = ("hashrate_ratio", "power_ratio", "is_hashing")
+COUNTERS = ("shares_accepted", "shares_rejected", "shares_stale", "hw_errors")
+
+# A unit's own condition is told only while it hashes steadily: set to this share at least, and its mining
+# process at least so old, so that neither stops nor ramps count.
+STEADY_SHARE = 0.05
+STEADY_UPTIME_S = 1800.0
+# Below this share of rated the rate is noise of a unit that does not really hash.
+HASHING_SHARE = 0.02
+
+_CURVE_SHARES = np.linspace(0.0, 3.0, 3001)
+CURVE_HASHRATES = np.array([hashrate_share_at(float(share)) for share in _CURVE_SHARES])
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What formulas may use: R rows, one miner at one moment each.
+
+    Args:
+        columns: telemetry columns and those of `derive`, each [R].
+        windows: `24h.mean` and the like, each [S,R] in the order of `SERIES`; `24h.means` [M,R] in the order
+            of `MEANS`; `growth` [C,R], `restarts`, `growth_h`, `since_s` [R].
+        times_s: [R] Unix seconds of the reading, else of the frame.
+        hashprice_usd_per_ths_day, price_usd_per_kwh: [R].
+    """
+
+    columns: Mapping[str, Floats]
+    windows: Mapping[str, Floats]
+    times_s: Floats
+    hashprice_usd_per_ths_day: Floats
+    price_usd_per_kwh: Floats
+
+    def now(self, name: str) -> Floats:
+        """A column of the present reading."""
+        return self.columns[name]
+
+    def over(self, series: str, stat: str, window: str) -> Floats:
+        """A moment of one of `SERIES` over a window."""
+        return self.windows[f"{window}.{stat}"][SERIES.index(series)]
+
+    def mean_of(self, name: str, window: str) -> Floats:
+        """Mean of one of `MEANS` over a window."""
+        return self.windows[f"{window}.means"][MEANS.index(name)]
+
+    def growth(self, counter: str) -> Floats:
+        """How much one of `COUNTERS` grew over 24h, process restarts allowed for."""
+        return self.windows["growth"][COUNTERS.index(counter)]
+
+
+def derive(columns: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Telemetry columns plus those that formulas and windows share: intake temperature and unit ratios."""
+    rate, power, share = columns["hashrate_ths"], columns["power_w"], columns["setting_share"]
+    inlet, uptime = columns["inlet_temp_c"], columns["uptime_s"]
+    hashing = rate > HASHING_SHARE * np.nan_to_num(columns["rated_hashrate_ths"])
+    hashing &= columns["is_hashing"] != 0.0
+    steady = hashing & (share >= STEADY_SHARE) & ~(uptime < STEADY_UPTIME_S)
+    nominal_ths = columns["rated_hashrate_ths"] * nominal_hashrate_share(share)
+    nominal_w = columns["rated_power_w"] * share
+    return dict(columns) | {
+        "intake_temp_c": np.where(np.isnan(inlet), columns["ambient_temp_c"], inlet),
+        "hashing_ths": np.where(hashing, rate, np.nan),
+        "hashrate_ratio": np.where(steady, ratio(rate, nominal_ths), np.nan),
+        "power_ratio": np.where(steady, ratio(power, nominal_w), np.nan),
+        # What the unit draws for all that is known: as reported, else as its setting says.
+        "draw_w": np.where(np.isnan(power), nominal_w, power),
+    }
+
+
+def nominal_hashrate_share(power_share: Floats) -> Floats:
+    """Share of rated hashrate expected at a share of rated power, by the curve of `agent.hardware.shares`."""
+    return np.asarray(np.interp(power_share, _CURVE_SHARES, CURVE_HASHRATES), dtype=np.float64)
+
+
+def ratio(top: Floats, bottom: Floats) -> Floats:
+    """`top / bottom`, NaN where `bottom` is not above zero."""
+    out = np.full(np.broadcast_shapes(top.shape, bottom.shape), np.nan)
+    np.divide(top, bottom, out=out, where=bottom > 0.0)
+    return out
