@@ -225,11 +225,9 @@ class Cycle:
         path = self._config.models.bundle
         stamp = _stamp(path / "bundle.json") if path is not None else None
         covered = tuple(unit.profile.key if unit.profile is not None else None for unit in units)
-        rated = tuple((unit.rated_hashrate_ths, unit.rated_power_w) for unit in units)
         if self._predictor is not None and (stamp, covered) == (self._bundle_stamp, self._covered):
             self._predictor.update_units(units)
             return self._predictor
-        del rated
         chosen = choose_predictor(path, units)
         if self._predictor is not None and chosen.is_fallback and not self._predictor.is_fallback:
             # A bundle that went bad never replaces one that works.

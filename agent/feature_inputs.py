@@ -53,15 +53,18 @@ class Inputs:
 
     def over(self, series: str, stat: str, window: str) -> Floats:
         """A moment of one of `SERIES` over a window."""
-        return self.windows[f"{window}.{stat}"][SERIES.index(series)]
+        values: Floats = self.windows[f"{window}.{stat}"][SERIES.index(series)]
+        return values
 
     def mean_of(self, name: str, window: str) -> Floats:
         """Mean of one of `MEANS` over a window."""
-        return self.windows[f"{window}.means"][MEANS.index(name)]
+        values: Floats = self.windows[f"{window}.means"][MEANS.index(name)]
+        return values
 
     def growth(self, counter: str) -> Floats:
         """How much one of `COUNTERS` grew over 24h, process restarts allowed for."""
-        return self.windows["growth"][COUNTERS.index(counter)]
+        values: Floats = self.windows["growth"][COUNTERS.index(counter)]
+        return values
 
 
 def derive(columns: Mapping[str, Floats]) -> dict[str, Floats]:

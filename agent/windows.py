@@ -239,7 +239,7 @@ class Means:
         where = rings.slots_of(window)
         count = self.count[where][..., rows].astype(np.float64)
         total = count.sum(axis=0)
-        mean = _weigh(count, self.mean[where][..., rows]) / np.maximum(total, 1.0)
+        mean: Floats = _weigh(count, self.mean[where][..., rows]) / np.maximum(total, 1.0)
         mean[total == 0.0] = np.nan
         return mean
 

@@ -84,7 +84,9 @@ def check(command: str, document: Document, address: str | None) -> Document:
     if status in ("S", "I", "W"):
         return document
     if status is None and code is None:
-        if any(isinstance(document.get(key), list | dict) for key in ("SUMMARY", "DEVS", "POOLS", "DEVDETAILS")):
+        if any(
+            isinstance(document.get(key), list | dict) for key in ("SUMMARY", "DEVS", "POOLS", "DEVDETAILS")
+        ):
             return document
         raise Malformed(where, f"{command}: the reply has no status")
     raise refusal(command, code, _said(head.get("Msg")), where)
@@ -211,7 +213,9 @@ def reading_of(documents: Mapping[str, Document], address: str | None) -> Readin
         power_limit_w=field.power_limit_w(row.get("Power Limit"), status.get("power_limit_set")),
         power_percent=power_percent(documents.get("status")),
         hashrate_percent=field.percent(status.get("hash_percent")),
-        work_mode="stopped" if stopped else field.mode(row.get("Power Mode")) or field.mode(status.get("power_mode")),
+        work_mode="stopped"
+        if stopped
+        else field.mode(row.get("Power Mode")) or field.mode(status.get("power_mode")),
         is_hashing=hashing,
         chip_temp_c=field.highest(b.chip_temp_c for b in boards or ()) or chip_temps[0] or chip_temps[1],
         board_temp_c=field.highest(b.board_temp_c for b in boards or ())
@@ -292,7 +296,9 @@ def _errors(listed: Document | None, row: Document) -> tuple[MinerError, ...] | 
     if listed is None:
         return summary
     said = listed.get("Msg")
-    own = errors_of(said.get("error_code", []) if isinstance(said, dict) else said if isinstance(said, list) else [])
+    own = errors_of(
+        said.get("error_code", []) if isinstance(said, dict) else said if isinstance(said, list) else []
+    )
     codes = {error.code for error in own}
     return own + tuple(error for error in summary or () if error.code not in codes)
 
@@ -305,9 +311,8 @@ def _boards(document: Document | None) -> tuple[Board, ...] | None:
     for place, row in enumerate(found):
         index = next((n for n in (count(row.get(key)) for key in ("Slot", "ASC")) if n is not None), place)
         chips = count(row.get("Effective Chips"))
-        _, rate, _ = rates(row)
-        if rate is None:
-            rate = mhs(row.get("HS RT"))
+        fast, rate, _ = rates(row)
+        rate = fast if rate is None else rate
         boards.append(
             Board(
                 index=index,
@@ -319,7 +324,7 @@ def _boards(document: Document | None) -> tuple[Board, ...] | None:
                 frequency_mhz=field.frequency_mhz(row.get("Chip Frequency")),
                 hw_errors=count(row.get("Hardware Errors")),
                 serial=field.word(row.get("PCB SN")),
-                state=field.board_state(chips, rate, row.get("Status")),
+                state=field.board_state(chips, rate if fast is None else fast, row.get("Status")),
             )
         )
     return field.in_order(boards)

@@ -6,6 +6,7 @@ Rates are TH/s here. v3 has no share counts; those come from the v2 `pools` wher
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from agent.devices import whatsminer_fields as field
@@ -118,7 +119,7 @@ def decode(replies: Mapping[str, bytes], address: str | None = None) -> Reading:
     reading = reading_of(sections, shares, address)
     if reading == reading_of({}, None, address):
         raise first or Malformed(address or _UNKNOWN_ADDRESS, "the replies hold nothing of this family")
-    return reading if when is None else _dated(reading, when)
+    return reading if when is None else replace(reading, observed_at=when)
 
 
 def reading_of(sections: Sections, shares: v2.Document | None, address: str | None) -> Reading:
@@ -210,10 +211,6 @@ def write_switch(sections: Sections) -> bool | None:
     return field.truth(section(sections, "system").get("apiswitch"))
 
 
-def _dated(reading: Reading, when: Any) -> Reading:
-    return Reading(**{name: getattr(reading, name) for name in Reading.__slots__} | {"observed_at": when})
-
-
 def _power_w(summary: Document, power: Document, hashing: bool | None) -> float | None:
     for value in (summary.get("power-realtime"), summary.get("power-5min"), power.get("pin")):
         if (watts := field.power_w(value, hashing)) is not None:
@@ -240,8 +237,8 @@ def _boards(sections: Sections) -> tuple[Board, ...] | None:
     for place, row in enumerate(field.rows(sections.get("edevs"))):
         index = next((n for n in (count(row.get(key)) for key in ("slot", "id")) if n is not None), place)
         chips = count(row.get("effective-chips"))
-        measured = [field.rate_ths(row.get(key), 1.0) for key in ("hash-1min", "hash-realtime", "hash-average")]
-        rate = next((one for one in measured if one is not None), None)
+        fast, rate, _ = rates(row)
+        rate = fast if rate is None else rate
         boards.append(
             Board(
                 index=index,
@@ -252,7 +249,7 @@ def _boards(sections: Sections) -> tuple[Board, ...] | None:
                 board_temp_c=temps[index] if 0 <= index < len(temps) else None,
                 frequency_mhz=field.frequency_mhz(row.get("freq")),
                 serial=field.word(miner.get(f"pcbsn{index}")),
-                state=field.board_state(chips, rate, row.get("status")),
+                state=field.board_state(chips, rate if fast is None else fast, row.get("status")),
             )
         )
     return field.in_order(boards)

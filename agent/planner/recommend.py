@@ -46,7 +46,7 @@ def recommendations(
 ) -> list[Recommendation]:
     """One recommendation per miner that should move, in the order of `units`."""
     return [
-        _one(i, units[i], fleet, plan, limits, context)
+        _one(int(i), units[int(i)], fleet, plan, limits, context)
         for i in np.flatnonzero((plan.chosen != fleet.candidates.current) & (plan.chosen >= 0))
         if fleet.held_back[i] is None
     ]

@@ -195,7 +195,7 @@
     && (a.tagName !== "SUMMARY" || keyOf(a.parentElement) === keyOf(b.parentElement));
 
   tick(); arrangeAll(); choose();
-  setInterval(tick, factor > 1 ? 1000 : 5000);
-  setInterval(refresh, 5000);
+  setInterval(tick, 1000);
+  setInterval(refresh, 3000);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 })();

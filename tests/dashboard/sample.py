@@ -48,7 +48,9 @@ def mac(i: int) -> str:
 class SampleSite:
     """Makes records of a site and numbers them as an outbox would."""
 
-    def __init__(self, site_id: str = "quarry", name: str = "Quarry North", miners: int = 24, seed: int = 7) -> None:
+    def __init__(
+        self, site_id: str = "quarry", name: str = "Quarry North", miners: int = 24, seed: int = 7
+    ) -> None:
         self.site_id, self.name, self.miners = site_id, name, miners
         self._rng = np.random.default_rng(seed)
         self._factor = self._rng.normal(1.0, 0.03, miners)
@@ -99,12 +101,22 @@ class SampleSite:
             "proposed": power_limit(round(watts * 0.085) * 10) if i % 3 == 0 else None,
             "gain_usd_per_day": gain if i % 3 == 0 else None,
             "recommendation_id": f"rec-{i}" if i % 3 == 0 else None,
-            "why": "Power costs more than the last 15 % of hashrate earn until 21:00." if i % 3 == 0 else None,
+            "why": "Power costs more than the last 15 % of hashrate earn until 21:00."
+            if i % 3 == 0
+            else None,
         }
         return MinerLine.model_validate(values | changes)
 
     def unreachable(self, i: int, at: datetime, reason: str) -> MinerLine:
-        live = ("hashrate_ths", "power_w", "efficiency_j_th", "chip_temp_c", "is_hashing", "current", "proposed")
+        live = (
+            "hashrate_ths",
+            "power_w",
+            "efficiency_j_th",
+            "chip_temp_c",
+            "is_hashing",
+            "current",
+            "proposed",
+        )
         money = ("profit_usd_per_day", "gain_usd_per_day", "recommendation_id", "why")
         return self.line(
             i,
@@ -180,10 +192,14 @@ class SampleSite:
                 },
                 alternatives=[
                     Alternative(
-                        setting=power_limit(3000.0), profit_usd_per_day=1.92, reason="earns less in the evening peak"
+                        setting=power_limit(3000.0),
+                        profit_usd_per_day=1.92,
+                        reason="earns less in the evening peak",
                     ),
                     Alternative(
-                        setting=SettingRecord(knob="stop"), profit_usd_per_day=-0.11, reason="restarts cost 9 min of hashing"
+                        setting=SettingRecord(knob="stop"),
+                        profit_usd_per_day=-0.11,
+                        reason="restarts cost 9 min of hashing",
                     ),
                 ],
                 binds=["site override: at least 2,600 W on this model"],
@@ -252,7 +268,16 @@ class SampleSite:
         if self.miners > 8:
             lines[5] = self.unreachable(5, now, "connection refused on port 4028")
             lines[8] = self.unreachable(8, now, "no answer within 4 s")
-            lines[7] = self.line(7, now, hashrate_ths=0.0, power_w=96.0, efficiency_j_th=None, is_hashing=False, chip_temp_c=None, profit_usd_per_day=-0.13)
+            lines[7] = self.line(
+                7,
+                now,
+                hashrate_ths=0.0,
+                power_w=96.0,
+                efficiency_j_th=None,
+                is_hashing=False,
+                chip_temp_c=None,
+                profit_usd_per_day=-0.13,
+            )
             lines[4] = self.line(4, now, power_w=None, efficiency_j_th=None, profit_usd_per_day=None)
         found.append(self.envelope(self.summary(now, lines)))
         return found

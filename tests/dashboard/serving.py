@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -20,14 +20,15 @@ import httpx
 from agent.clock import ManualClock, SystemClock
 from agent.records import Envelope
 from dashboard.database import Database, open_database
-from dashboard.people import add_operator, add_site
+from dashboard.forms import COOKIE
+from dashboard.people import add_operator, add_site, sign_in
 from dashboard.server import Listen, Service
 from dashboard.state import State
 
 NOW = datetime(2026, 7, 10, 14, 0, tzinfo=UTC)
 # Loading certificate authorities for every client would take longer than the tests.
 _PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-PASSWORD = "correct horse battery"  # noqa: S105
+PASSWORD = "correct horse battery"
 
 
 @dataclass
@@ -37,7 +38,8 @@ class Running:
     url: str
     database: Database
     clock: ManualClock
-    tokens: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str]
+    session: str
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=20.0, verify=_PLAIN)
@@ -53,16 +55,20 @@ class Running:
             )
 
     @asynccontextmanager
-    async def signed_in(self, name: str = "maria") -> AsyncIterator[httpx.AsyncClient]:
+    async def signed_in(self, *, anew: bool = False) -> AsyncIterator[httpx.AsyncClient]:
+        """A client of maria's: in the session that the database came with, or in one of its own."""
         async with self.client() as client:
-            answer = await client.post("/login", data={"name": name, "password": PASSWORD})
-            assert answer.status_code == 303, answer.text
+            if anew:
+                answer = await client.post("/login", data={"name": "maria", "password": PASSWORD})
+                assert answer.status_code == 303, answer.text
+            else:
+                client.cookies.set(COOKIE, self.session)
             yield client
 
 
 @cache
-def _prepared(sites: tuple[str, ...]) -> tuple[bytes, dict[str, str]]:
-    """A database file with these sites and one operator, made once: hashing a password takes its time."""
+def _prepared(sites: tuple[str, ...]) -> tuple[bytes, dict[str, str], str]:
+    """A database with these sites and maria, signed in; made once, as hashing a password takes its time."""
     tokens: dict[str, str] = {}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "fleet.sqlite3"
@@ -70,8 +76,9 @@ def _prepared(sites: tuple[str, ...]) -> tuple[bytes, dict[str, str]]:
         for site in sites:
             add_site(database, clock, site, lambda token, site=site: tokens.update({site: token}))
         add_operator(database, clock, "maria", PASSWORD)
+        session = sign_in(database, SystemClock(), "maria", PASSWORD, "127.0.0.1")
         database.close()
-        return path.read_bytes(), tokens
+        return path.read_bytes(), tokens, session
 
 
 class Host:
@@ -104,7 +111,8 @@ class Host:
         database, clock = _open(folder, sites), ManualClock(NOW)
         self._service.app.state.shared = State(database, clock, SystemClock(), secure=False)
         try:
-            yield Running(self._service.url, database, clock, dict(_prepared(sites)[1]))
+            _, tokens, session = _prepared(sites)
+            yield Running(self._service.url, database, clock, tokens, session)
         finally:
             database.close()
 

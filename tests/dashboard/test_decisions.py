@@ -90,9 +90,7 @@ async def test_another_site_sees_none_of_it(running: Running, proposed: SampleSi
 @pytest.mark.parametrize("after", ["-1", "x", str(2**64)])
 async def test_a_senseless_after_is_refused(running: Running, after: str) -> None:
     async with running.client() as client:
-        answer = await client.get(
-            f"/api/v1/sites/quarry/decisions?after={after}", headers=running.bearer()
-        )
+        answer = await client.get(f"/api/v1/sites/quarry/decisions?after={after}", headers=running.bearer())
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid")
 
 
@@ -149,7 +147,7 @@ async def test_a_form_without_its_token_decides_nothing(running: Running, propos
 
 
 async def test_the_token_of_another_session_does_not_fit(running: Running, proposed: SampleSite) -> None:
-    async with running.signed_in() as one, running.signed_in() as two:
+    async with running.signed_in() as one, running.signed_in(anew=True) as two:
         token = csrf((await one.get("/")).text)
         answer = await two.post("/decide", data={"csrf": token, "approve": "quarry/rec-0"})
     assert answer.status_code == 403

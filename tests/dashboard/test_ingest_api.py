@@ -64,7 +64,9 @@ async def test_sending_a_batch_again_stores_nothing_twice(running: Running, site
     assert (reply.stored, reply.duplicates, stored(running)) == (0, 2, 2)
 
 
-async def test_a_key_that_stands_twice_in_one_batch_is_stored_once(running: Running, site: SampleSite) -> None:
+async def test_a_key_that_stands_twice_in_one_batch_is_stored_once(
+    running: Running, site: SampleSite
+) -> None:
     one = site.envelope(site.alert(NOW), key="same")
     two = site.envelope(site.alert(NOW), key="same")
     reply = BatchReply.model_validate((await running.deliver([one, two])).json())
@@ -94,7 +96,9 @@ async def test_an_older_version_that_comes_late_does_not_overwrite_a_newer(
         assert (row.status, row.seq) == ("confirmed", second.seq)
 
 
-async def test_a_late_summary_joins_the_history_but_not_the_present(running: Running, site: SampleSite) -> None:
+async def test_a_late_summary_joins_the_history_but_not_the_present(
+    running: Running, site: SampleSite
+) -> None:
     late = site.envelope(site.summary(NOW - timedelta(minutes=5), site_name="Old name"))
     now = site.envelope(site.summary(NOW))
     await running.deliver([now])

@@ -8,12 +8,24 @@ import pytest
 from tests.dashboard.sample import SampleSite, mac
 from tests.dashboard.serving import NOW, Running
 
-PAGES = ("/", "/sites/quarry", "/recommendations", "/sites/quarry/recommendations/rec-0", "/ledger", "/audit", "/api/docs")
+PAGES = (
+    "/",
+    "/sites/quarry",
+    "/recommendations",
+    "/sites/quarry/recommendations/rec-0",
+    "/ledger",
+    "/audit",
+    "/api/docs",
+)
 
 
 @pytest.fixture
 async def filled(running: Running, site: SampleSite) -> SampleSite:
-    envelopes = [*site.day(NOW, hours=2), site.envelope(site.recommendation(0, NOW)), site.envelope(site.act(0, NOW))]
+    envelopes = [
+        *site.day(NOW, hours=2),
+        site.envelope(site.recommendation(0, NOW)),
+        site.envelope(site.act(0, NOW)),
+    ]
     assert (await running.deliver(envelopes)).status_code == 200
     return site
 
@@ -32,12 +44,16 @@ def row(html: str, miner_id: str) -> str:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_every_page_is_there_with_and_without_data(running: Running, filled: SampleSite, path: str) -> None:
+async def test_every_page_is_there_with_and_without_data(
+    running: Running, filled: SampleSite, path: str
+) -> None:
     assert "hashmargin" in await page(running, path)
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_every_page_carries_the_security_headers(running: Running, filled: SampleSite, path: str) -> None:
+async def test_every_page_carries_the_security_headers(
+    running: Running, filled: SampleSite, path: str
+) -> None:
     async with running.signed_in() as client:
         answer = await client.get(path)
     policy = answer.headers["content-security-policy"]
@@ -61,7 +77,9 @@ async def test_a_fresh_dashboard_says_what_to_do(running: Running) -> None:
     assert "Waiting for the first report" in await page(running, "/sites/quarry")
 
 
-async def test_an_unreachable_miner_shows_its_reason_and_no_figure(running: Running, filled: SampleSite) -> None:
+async def test_an_unreachable_miner_shows_its_reason_and_no_figure(
+    running: Running, filled: SampleSite
+) -> None:
     text = row(await page(running, "/sites/quarry"), mac(5))
     assert "connection refused on port 4028" in text
     assert "47 min ago" in text
@@ -69,7 +87,9 @@ async def test_an_unreachable_miner_shows_its_reason_and_no_figure(running: Runn
     assert " W" not in text
 
 
-async def test_an_estimated_power_is_marked_and_a_measured_one_is_not(running: Running, filled: SampleSite) -> None:
+async def test_an_estimated_power_is_marked_and_a_measured_one_is_not(
+    running: Running, filled: SampleSite
+) -> None:
     html = await page(running, "/sites/quarry")
     assert re.search(r"~ [\d,]+ W", row(html, mac(0)))
     assert "~" not in row(html, mac(1))
@@ -96,7 +116,9 @@ async def test_a_site_on_its_fallback_model_says_so(running: Running, site: Samp
     assert "profile curves: no bundle configured" in await page(running, "/sites/quarry")
 
 
-async def test_what_a_site_delivers_is_shown_as_text_never_as_markup(running: Running, site: SampleSite) -> None:
+async def test_what_a_site_delivers_is_shown_as_text_never_as_markup(
+    running: Running, site: SampleSite
+) -> None:
     nasty = "<script>alert(1)</script>\"'><img src=x>"
     lines = [site.line(0, NOW, why=nasty, model=nasty, tags=[nasty]), site.line(1, NOW, current=None)]
     envelopes = [
@@ -112,7 +134,9 @@ async def test_what_a_site_delivers_is_shown_as_text_never_as_markup(running: Ru
         assert "<img src=x" not in html
 
 
-@pytest.mark.parametrize("path", ["/sites/none", "/sites/quarry/recommendations/none", "/nothing", "/live/sites/none"])
+@pytest.mark.parametrize(
+    "path", ["/sites/none", "/sites/quarry/recommendations/none", "/nothing", "/live/sites/none"]
+)
 async def test_what_is_not_there_is_a_plain_404(running: Running, path: str) -> None:
     async with running.signed_in() as client:
         answer = await client.get(path)

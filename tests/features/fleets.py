@@ -56,7 +56,7 @@ def table(rows: Iterable[tuple[str, float, Row]]) -> dict[str, np.ndarray]:
 
 
 def lively(rng: np.random.Generator, times_s: Sequence[float]) -> list[Row]:
-    """Plausible readings of one miner at rising times: restarts, gaps in fields, changes of setting, stops."""
+    """Plausible readings of one miner at rising times: restarts, lost fields, changes of setting."""
     rows: list[Row] = []
     started, accepted, rejected, share = times_s[0] - 7200.0 if len(times_s) else 0.0, 1000.0, 5.0, 0.9
     for at in times_s:

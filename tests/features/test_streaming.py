@@ -76,9 +76,7 @@ def test_late_and_repeated_readings_end_where_punctual_ones_do(seed: int, moved:
             newest = max(newest, at)
             state.observe(frame(newest, FLEET, {"m0": (at, values)}), MARKET)
     now = frame(last, FLEET, {"m0": (last, readings[-1][1])})
-    np.testing.assert_allclose(
-        tardy.compute_exact(now, MARKET), punctual.compute_exact(now, MARKET), **CLOSE
-    )
+    np.testing.assert_allclose(tardy.compute_exact(now, MARKET), punctual.compute_exact(now, MARKET), **CLOSE)
 
 
 def test_what_comes_later_changes_nothing() -> None:
@@ -136,8 +134,11 @@ def test_nothing_known_gives_nan_and_no_warning() -> None:
 
 
 def test_impossible_values_count_as_unknown_and_the_rest_stays_in_range() -> None:
-    wild = {name: value for name, value in zip(row(), np.resize([1e308, -1e308, np.inf, -np.inf], 22), strict=True)}
-    rows = [("m0", START_S + 300.0 * k, wild if k % 2 else row(hashrate_ths=5000.0, power_w=0.0)) for k in range(40)]
+    wild = dict(zip(row(), np.resize([1e308, -1e308, np.inf, -np.inf], 22), strict=True))
+    rows = [
+        ("m0", START_S + 300.0 * k, wild if k % 2 else row(hashrate_ths=5000.0, power_w=0.0))
+        for k in range(40)
+    ]
     found = batch_features(table(rows))
     low = np.array([feature.low for feature in FEATURES], dtype=np.float32)
     high = np.array([feature.high for feature in FEATURES], dtype=np.float32)

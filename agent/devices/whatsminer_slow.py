@@ -1,0 +1,65 @@
+"""Which slow-changing reply to ask for next, and the last one of each. Holds no sockets and no parsing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+# A command that the firmware does not know is asked again this rarely: it may have been upgraded.
+_UNSUPPORTED_S = 6 * 3600.0
+
+
+class SlowFacts:
+    """The last reply to each slow command and when each is due again.
+
+    Args:
+        periods_s: command -> seconds between two requests. The set of commands is fixed, so memory is bounded.
+    """
+
+    def __init__(self, periods_s: Mapping[str, float]) -> None:
+        self._periods = dict(periods_s)
+        self._replies: dict[str, dict[str, Any]] = {}
+        self._asked: dict[str, tuple[datetime, float]] = {}
+
+    def clear(self) -> None:
+        """Forget everything: another machine may answer at this address."""
+        self._replies.clear()
+        self._asked.clear()
+
+    def put(self, command: str, reply: dict[str, Any], now: datetime) -> None:
+        """Keep a reply that came at `now`."""
+        self._replies[command] = reply
+        self._asked[command] = (now, self._periods[command])
+
+    def failed(self, command: str, now: datetime, unsupported: bool) -> None:
+        """Drop the old reply; ask again after the period, or much later if the firmware lacks the command."""
+        self._replies.pop(command, None)
+        self._asked[command] = (now, _UNSUPPORTED_S if unsupported else self._periods[command])
+
+    def drop(self, command: str) -> None:
+        """Make `command` due now and forget its reply."""
+        self._replies.pop(command, None)
+        self._asked.pop(command, None)
+
+    def make_due(self, command: str) -> None:
+        """Make `command` due now, keeping the old reply until then."""
+        self._asked.pop(command, None)
+
+    def get(self, command: str) -> dict[str, Any] | None:
+        """The last reply, however old within its period."""
+        return self._replies.get(command)
+
+    def due(self, now: datetime) -> list[str]:
+        """Commands that are due, the most overdue first; never asked comes before all."""
+        lateness = {command: self._lateness(command, now) for command in self._periods}
+        late = [command for command in self._periods if lateness[command] >= 1.0]
+        return sorted(late, key=lambda command: -lateness[command])
+
+    def _lateness(self, command: str, now: datetime) -> float:
+        if command not in self._asked:
+            return float("inf")
+        at, period = self._asked[command]
+        age = (now - at).total_seconds()
+        # A clock that jumped back must not silence a command for the length of the jump.
+        return float("inf") if age < 0.0 else age / period

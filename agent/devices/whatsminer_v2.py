@@ -1,0 +1,387 @@
+"""Driver for stock Whatsminer firmware with API v2: plain reads and encrypted writes on TCP 4028.
+
+A poll is one joined request and at most one more, for the slow fact that is most overdue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from agent.clock import Clock
+from agent.devices import whatsminer_fields as field
+from agent.devices import whatsminer_parse_v2 as parse
+from agent.devices.device import Applied, Capabilities, Endpoint, Identity, ReportedControl
+from agent.devices.redact import redact
+from agent.devices.whatsminer_parse_v2 import REMEDY, Document, decode
+from agent.devices.whatsminer_session import DEFAULT_PASSWORD, V2Session
+from agent.devices.whatsminer_slow import SlowFacts
+from agent.devices.whatsminer_wire import Budget
+from agent.devices.whatsminer_writes import State, Step, Verb, governing, plan, shown
+from agent.errors import DeviceError, Malformed, Refused, Timeout, Unreachable, Unsupported
+from agent.hardware.bounds import PermittedSetting
+from agent.reading import Reading
+from agent.setting import Knob
+
+__all__ = ["WhatsminerV2", "capture", "commands_of", "decode"]
+
+FAMILY = "whatsminer-v2"
+MODES = ("low", "normal", "high")
+_JOIN = ("summary", "edevs")
+_IDENTITY = ("get_version", "get_miner_info", "devdetails")
+_PERIODS_S = {
+    "status": 120.0,
+    "get_error_code": 300.0,
+    "pools": 300.0,
+    "get_miner_info": 900.0,
+    "get_version": 6 * 3600.0,
+    "devdetails": 24 * 3600.0,
+}
+_ACK_S = 10.0
+# Mode changes and power_off often get no answer at all; waiting longer would only delay the read-back.
+_SHORT_ACK_S = 5.0
+_READBACK_S = 5.0
+
+
+class WhatsminerV2:
+    """One Whatsminer behind API v2. Fulfils `Device`; raises only `DeviceError`.
+
+    Args:
+        endpoint: credentials hold the admin password; None means the factory's.
+    """
+
+    family = FAMILY
+
+    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+        self.endpoint = endpoint
+        self._clock = clock
+        password = endpoint.credentials.password if endpoint.credentials is not None else DEFAULT_PASSWORD
+        self._session = V2Session(endpoint, clock, password)
+        self._slow = SlowFacts(_PERIODS_S)
+        self._joins: bool | None = None
+        self._known = False
+        self._elapsed_s: float | None = None
+        self._mac: str | None = None
+        # The percentage last sent: classic firmware cannot be asked for it, and a restart ends it.
+        self._percent: float | None = None
+
+    async def identify(self) -> Identity:
+        """Ask for version, model and MAC; three requests, a fourth where they name no MAC.
+
+        Raises:
+            DeviceError: unreachable, or nothing that a Whatsminer would answer.
+        """
+        budget = self._budget(self.endpoint.deadline_s)
+        self._forget()
+        documents: dict[str, Document] = {}
+        first: DeviceError | None = None
+        for command in (*_IDENTITY, "summary"):
+            if command == "summary" and parse.message(documents.get("get_miner_info")).get("mac"):
+                continue
+            try:
+                documents[command] = await self._session.read(command, budget)
+            except (Timeout, Unreachable):
+                raise
+            except DeviceError as error:
+                first = first or error
+                continue
+            if command in _IDENTITY:
+                self._slow.put(command, documents[command], self._clock.now())
+        reading = parse.reading_of(documents, self.endpoint.address)
+        model = parse.model_text(documents)
+        if model is None and reading.mac is None and reading.firmware_version is None:
+            raise first or Malformed(self.endpoint.address, "no reply names model, MAC or firmware")
+        return Identity(
+            family=FAMILY,
+            vendor=field.VENDOR,
+            firmware=field.FIRMWARE,
+            firmware_version=reading.firmware_version,
+            model=model,
+            mac=reading.mac,
+            serial=reading.serial,
+        )
+
+    async def read(self) -> Reading:
+        """Read once: two requests or fewer, more after the first call and after a failure.
+
+        Raises:
+            DeviceError: the summary could not be read.
+        """
+        budget = self._budget(self.endpoint.deadline_s)
+        try:
+            return await self._read(budget)
+        except DeviceError:
+            # Whoever answers next at this address may be another machine.
+            self._known = False
+            raise
+
+    async def capabilities(self) -> Capabilities:
+        """What can be set. Firmware reports no ranges; the write switch shows only when it refuses.
+
+        Raises:
+            DeviceError: the miner could not be asked.
+        """
+        budget = self._budget(self.endpoint.deadline_s)
+        with contextlib.suppress(Unsupported, Refused):
+            self._slow.put("get_version", await self._session.read("get_version", budget), self._clock.now())
+        writable = await self._session.may_write(budget)
+        version = parse.message(self._slow.get("get_version"))
+        controls = [ReportedControl(Knob.POWER_LIMIT_W)]
+        # API 1.x firmware has no set_power_pct.
+        if not str(version.get("api_ver", "")).startswith("1."):
+            controls.append(ReportedControl(Knob.POWER_PERCENT))
+        controls += [ReportedControl(Knob.WORK_MODE, choices=MODES), ReportedControl(Knob.STOP)]
+        return Capabilities(tuple(controls), writable, REMEDY if writable is False else None)
+
+    async def apply(self, setting: PermittedSetting) -> Applied:
+        """Read, send what is missing, read back once. See `Device.apply`.
+
+        Raises:
+            DeviceError: the read before failed (nothing was sent), or the miner refused.
+        """
+        budget = self._budget(self.endpoint.write_deadline_s)
+        state = await self.state(budget)
+        knob = setting.setting.knob
+        steps = plan(setting, state, self.endpoint.address)
+        before = governing(state, knob)
+        if not steps:
+            return Applied(None, already_set=True, before=before, readback=shown(state, knob), sent=None)
+        acknowledged = await self.send(steps, budget)
+        after: State | None = None
+        with contextlib.suppress(DeviceError):
+            after = await self.state(budget, _READBACK_S)
+        return Applied(
+            acknowledged=acknowledged,
+            already_set=False,
+            before=before,
+            readback=shown(after, knob) if after is not None else None,
+            sent="; ".join(json.dumps({"cmd": c, **p}) for c, p in map(commands_of, steps)),
+        )
+
+    async def send(self, steps: list[Step], budget: Budget) -> bool | None:
+        """Send `steps` in order, each once. None as soon as one had no answer; later ones are sent still.
+
+        Raises:
+            DeviceError: one was refused; what was sent before it stays sent.
+        """
+        answers: list[bool | None] = []
+        for step in steps:
+            command, parameters = commands_of(step)
+            ack_s = _SHORT_ACK_S if step.verb in (Verb.MODE, Verb.POWER_OFF) else _ACK_S
+            ack_s = min(ack_s, self.endpoint.write_deadline_s / 4.0)
+            answer = await self._session.write(command, parameters, budget, ack_s)
+            self._remember(step, answer)
+            answers.append(answer)
+        self._slow.make_due("status")
+        return True if all(answers) else None
+
+    async def state(self, budget: Budget, at_most_s: float | None = None) -> State:
+        """What is set now, read for the purpose.
+
+        Raises:
+            DeviceError: it could not be read. A miner that is off need not answer `summary`.
+        """
+        status: Document | None = None
+        try:
+            status = await self._session.read("status", budget, at_most_s)
+            self._slow.put("status", status, self._clock.now())
+        except Unsupported:
+            pass
+        off = parse.is_off(status)
+        row: Document = {}
+        try:
+            row = parse.summary_row(await self._session.read("summary", budget, at_most_s))
+        except Refused:
+            if not off:
+                raise
+        if not row and not off:
+            raise Malformed(self.endpoint.address, "summary has no row; nothing was sent")
+        said = parse.message(status)
+        percent = parse.power_percent(status)
+        if percent is None:
+            percent = 100.0 if "power_pct" in said else self._percent
+        return State(
+            stopped=off,
+            mode=field.mode(row.get("Power Mode")) or field.mode(said.get("power_mode")),
+            limit_w=field.power_limit_w(row.get("Power Limit"), said.get("power_limit_set")),
+            percent=percent,
+        )
+
+    async def _read(self, budget: Budget) -> Reading:
+        if not self._known:
+            self._forget()
+        documents, requests = await self._summary(budget)
+        row = parse.summary_row(documents.get("summary"))
+        self._watch(row)
+        fresh: set[str] = set()
+        for command in self._wanted(row, documents):
+            if requests >= 2 and self._known:
+                break
+            if command != "edevs" and requests >= 2 and budget.left() < self.endpoint.deadline_s / 4.0:
+                break
+            requests += 1
+            try:
+                documents[command] = await self._session.read(command, budget)
+            except (Timeout, Unreachable):
+                self._failed(command, unsupported=False)
+                if command == "edevs":
+                    raise
+                break
+            except DeviceError as error:
+                self._failed(command, unsupported=isinstance(error, Unsupported))
+                continue
+            fresh.add(command)
+            if command in _PERIODS_S:
+                self._slow.put(command, documents[command], self._clock.now())
+        self._known = True
+        if self._swapped(documents):
+            return await self._read(budget)
+        return self._reading(documents, fresh)
+
+    async def _summary(self, budget: Budget) -> tuple[dict[str, Document], int]:
+        """`summary`, with `edevs` where the firmware joins; and the number of requests it took."""
+        requests = 0
+        if self._joins is not False:
+            requests += 1
+            at_most = None if self._joins else self.endpoint.deadline_s / 2.0
+            try:
+                parts = await self._joined(budget, at_most)
+            except DeviceError as error:
+                if self._joins or (isinstance(error, Unreachable) and "port" in error.detail):
+                    raise
+                parts = {}
+            if set(_JOIN) <= set(parts):
+                self._joins = True
+                return parts, requests
+        documents: dict[str, Document] = {}
+        requests += 1
+        try:
+            documents["summary"] = await self._session.read("summary", budget)
+        except Refused:
+            # "btminer process is down": the rest of the machine still answers.
+            documents["status"] = await self._session.read("status", budget)
+            return documents, requests + 1
+        self._joins = False
+        return documents, requests
+
+    async def _joined(self, budget: Budget, at_most_s: float | None) -> dict[str, Document]:
+        command = "+".join(_JOIN)
+        address = self.endpoint.address
+        document = parse.parse_document(command, await self._session.ask(command, budget, at_most_s), address)
+        parts = parse.split_join(document, _JOIN)
+        if not parts:
+            parse.check(command, document, address)
+        return {name: parse.check(name, part, address) for name, part in parts.items()}
+
+    def _wanted(self, row: Document, documents: Mapping[str, Document]) -> list[str]:
+        """Commands to ask beyond the summary, the most urgent first."""
+        wanted: list[str] = []
+        fast, steady, _ = parse.rates(row)
+        rate = fast if fast is not None else steady
+        if "status" not in documents and (not rate or parse.is_off(self._slow.get("status"))):
+            wanted.append("status")
+        if field.power_w(row.get("Power"), True) is None and field.power_w(row.get("Power_RT"), True) is None and rate:
+            wanted.append("get_psu")
+        listed = parse.summary_errors(row)
+        cached = self._slow.get("get_error_code")
+        if listed is not None and cached is not None:
+            known = parse.reading_of({"get_error_code": cached}, None).errors or ()
+            if {error.code for error in known} != {error.code for error in listed}:
+                self._slow.drop("get_error_code")
+        wanted += self._slow.due(self._clock.now())
+        if "edevs" not in documents and "summary" in documents:
+            # Boards are worth more than a slow fact, but a slow fact must get its turn.
+            wanted.insert(0 if not self._known or not wanted else 1, "edevs")
+        return list(dict.fromkeys(wanted))
+
+    def _watch(self, row: Document) -> None:
+        """A process that restarted may be another machine, and has forgotten its percentage."""
+        elapsed = field.seconds(row.get("Elapsed"))
+        if elapsed is not None and self._elapsed_s is not None and elapsed < self._elapsed_s:
+            self._percent = None
+            self._slow.make_due("get_miner_info")
+        self._elapsed_s = elapsed
+
+    def _swapped(self, documents: Mapping[str, Document]) -> bool:
+        """True if the MAC is not the one seen before: everything cached belongs to another machine."""
+        mac = field.mac(parse.message(documents.get("get_miner_info")).get("mac")) or field.mac(
+            parse.summary_row(documents.get("summary")).get("MAC")
+        )
+        swapped = mac is not None and self._mac is not None and mac != self._mac
+        self._mac = mac or self._mac
+        if swapped:
+            self._known = False
+        return swapped
+
+    def _reading(self, documents: dict[str, Document], fresh: set[str]) -> Reading:
+        merged = {c: d for c in _PERIODS_S if (d := self._slow.get(c)) is not None} | documents
+        if "pools" in merged and "pools" not in fresh:
+            merged["pools"] = _without_counts(merged["pools"])
+        reading = parse.reading_of(merged, self.endpoint.address)
+        return replace(reading, observed_at=self._clock.now())
+
+    def _remember(self, step: Step, answer: bool | None) -> None:
+        if step.verb is Verb.PERCENT:
+            self._percent = float(step.value) if isinstance(step.value, int) else None
+        elif answer:
+            self._percent = 100.0 if step.verb is Verb.FULL_POWER else None
+
+    def _failed(self, command: str, *, unsupported: bool) -> None:
+        if command in _PERIODS_S:
+            self._slow.failed(command, self._clock.now(), unsupported)
+
+    def _forget(self) -> None:
+        self._slow.clear()
+        self._joins = None
+        self._known = False
+        self._elapsed_s = None
+        self._mac = None
+        self._percent = None
+
+    def _budget(self, seconds: float) -> Budget:
+        return Budget(self.endpoint.address, seconds)
+
+
+async def capture(endpoint: Endpoint, clock: Clock) -> dict[str, bytes]:
+    """Raw replies to every read command, redacted, by file name (`summary.json`).
+
+    Raises:
+        DeviceError: not one command was answered.
+    """
+    session = V2Session(endpoint, clock, "")
+    replies: dict[str, bytes] = {}
+    first: DeviceError | None = None
+    for command in parse.COMMANDS:
+        try:
+            raw = await session.ask(command, Budget(endpoint.address, endpoint.deadline_s))
+        except DeviceError as error:
+            first = first or error
+            if not replies:
+                raise
+            continue
+        replies[f"{command}.json"] = redact(raw)
+    if not replies:
+        raise first or Unreachable(endpoint.address, "no reply")
+    return replies
+
+
+def commands_of(step: Step) -> tuple[str, dict[str, str]]:
+    """The v2 command of one step and its parameters, which are strings on the wire."""
+    if step.verb is Verb.POWER_OFF:
+        return "power_off", {"respbefore": "true"}
+    if step.verb is Verb.MODE:
+        return f"set_{step.value}_power", {}
+    if step.verb is Verb.LIMIT:
+        return "adjust_power_limit", {"power_limit": str(step.value)}
+    if step.verb is Verb.PERCENT:
+        return "set_power_pct_v2", {"percent": str(step.value)}
+    return ("restore_power_pct" if step.verb is Verb.FULL_POWER else "power_on"), {}
+
+
+def _without_counts(document: Document) -> Document:
+    """Old pools without their counters: a count from minutes ago is not this poll's."""
+    pools: list[dict[str, Any]] = field.rows(document.get("POOLS"))
+    return {**document, "POOLS": [{k: v for k, v in p.items() if k not in ("Accepted", "Rejected", "Stale")} for p in pools]}

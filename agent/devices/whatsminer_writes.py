@@ -1,0 +1,127 @@
+"""What a permitted setting means on a Whatsminer, step by step. Pure: the drivers turn steps into commands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agent.errors import Refused, Unsupported
+from agent.hardware.bounds import PermittedSetting
+from agent.setting import Knob, Setting
+
+_FULL_PERCENT = 100.0
+_MOST_PERCENT = 200.0  # liquid-cooled models
+_DEFAULT_LIMIT_W = 99_999  # not a limit: it resets to the default
+_NEAR = 0.5
+_MODES = ("low", "normal", "high")
+
+
+class Verb(StrEnum):
+    """One thing that both APIs can be told."""
+
+    POWER_ON = "power_on"
+    POWER_OFF = "power_off"
+    MODE = "mode"
+    LIMIT = "limit"
+    PERCENT = "percent"
+    FULL_POWER = "full_power"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command in terms of both APIs; `value` is watts, percent or a mode's name."""
+
+    verb: Verb
+    value: int | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the miner says is set. None where it does not say; `percent` 100 means that none is in force."""
+
+    stopped: bool | None = None
+    mode: str | None = None
+    limit_w: float | None = None
+    percent: float | None = None
+
+    @property
+    def reduced(self) -> bool:
+        """True if a power percentage is known to be in force."""
+        return self.percent is not None and abs(self.percent - _FULL_PERCENT) >= _NEAR
+
+
+def plan(permitted: PermittedSetting, state: State, address: str) -> list[Step]:
+    """Steps from `state` to the setting; empty if the miner is there already.
+
+    A miner that is switched off is switched on before anything else is set.
+
+    Raises:
+        Unsupported: no Whatsminer has this knob or mode. Refused: the value is outside what the firmware takes.
+    """
+    setting = permitted.setting
+    if setting.value == "sleep" or setting.knob in (Knob.HASHRATE_PERCENT, Knob.FREQUENCY_PERCENT):
+        raise Unsupported(address, f"a stock Whatsminer cannot be set to {setting}")
+    if setting.stops_hashing:
+        return [] if state.stopped else [Step(Verb.POWER_OFF)]
+    own = _own_steps(permitted, state, address)
+    return [Step(Verb.POWER_ON), *own] if state.stopped else own
+
+
+def governing(state: State, knob: Knob) -> Setting | None:
+    """The setting that an act on `knob` replaces, and that undoing it must restore; None if not known."""
+    if state.stopped:
+        return Setting(Knob.STOP)
+    if knob is Knob.POWER_PERCENT or state.reduced:
+        return Setting(Knob.POWER_PERCENT, _FULL_PERCENT if state.percent is None else state.percent)
+    if knob is Knob.POWER_LIMIT_W and state.limit_w is not None:
+        return Setting(knob, state.limit_w)
+    if state.mode is not None and (knob is Knob.WORK_MODE or state.mode != "normal"):
+        return Setting(Knob.WORK_MODE, state.mode)
+    if state.limit_w is not None:
+        return Setting(Knob.POWER_LIMIT_W, state.limit_w)
+    return Setting(Knob.WORK_MODE, state.mode) if state.mode is not None else None
+
+
+def shown(state: State, knob: Knob) -> Setting | None:
+    """What a read-back says of `knob`; None where the firmware does not say."""
+    if state.stopped:
+        return Setting(Knob.STOP)
+    if knob is Knob.STOP:
+        return governing(state, knob)
+    value = {Knob.POWER_PERCENT: state.percent, Knob.WORK_MODE: state.mode, Knob.POWER_LIMIT_W: state.limit_w}
+    found = value.get(knob)
+    return Setting(knob, found) if found is not None else None
+
+
+def _own_steps(permitted: PermittedSetting, state: State, address: str) -> list[Step]:
+    setting = permitted.setting
+    if setting.knob is Knob.POWER_PERCENT:
+        percent = _whole(permitted, address)
+        if not 0 <= percent <= _MOST_PERCENT:
+            raise Refused(address, f"{setting} is outside 0 to {_MOST_PERCENT:g} percent; nothing was sent")
+        return [] if _same(state.percent, percent) else [Step(Verb.PERCENT, percent)]
+    # A percentage counts from the limit or mode it was set under, and would stay in force below them.
+    steps = [Step(Verb.FULL_POWER)] if state.reduced else []
+    if setting.knob is Knob.WORK_MODE:
+        if setting.value not in _MODES:
+            raise Unsupported(address, f"a stock Whatsminer has no mode {setting.value}")
+        return steps if state.mode == setting.value else [*steps, Step(Verb.MODE, str(setting.value))]
+    watts = _whole(permitted, address)
+    if not 0 < watts < _DEFAULT_LIMIT_W:
+        raise Refused(address, f"{setting} is outside 1 to {_DEFAULT_LIMIT_W - 1} W; nothing was sent")
+    return steps if _same(state.limit_w, watts) else [*steps, Step(Verb.LIMIT, watts)]
+
+
+def _whole(permitted: PermittedSetting, address: str) -> int:
+    """The nearest whole number that is still inside the bounds: the firmware takes no fractions."""
+    value = permitted.setting.value
+    assert isinstance(value, int | float)
+    for whole in (round(value), math.floor(value), math.ceil(value)):
+        if permitted.bounds.allows(Setting(permitted.setting.knob, whole)):
+            return whole
+    raise Refused(address, f"{permitted.setting}: no whole number lies inside {permitted.bounds.describe()}")
+
+
+def _same(known: float | None, target: int) -> bool:
+    return known is not None and abs(known - target) < _NEAR

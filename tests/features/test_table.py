@@ -1,0 +1,123 @@
+"""The feature table: one order, one hash, one document, and numbers that stay what they were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent import feature_table
+from agent.feature_table import FEATURES
+from agent.features import batch_features_exact, feature_docs, feature_hash, feature_names
+from agent.windows import WINDOWS, Window
+from tests.features.fleets import START_S, lively, row, table
+
+DOCS = Path(__file__).parents[2] / "docs" / "features.md"
+
+
+def test_names_are_unique_and_in_the_order_of_the_table() -> None:
+    assert feature_names() == tuple(feature.name for feature in FEATURES)
+    assert len(set(feature_names())) == len(FEATURES)
+
+
+def test_every_range_and_window_makes_sense() -> None:
+    windows = {"now", *(window.name for window in WINDOWS)}
+    for feature in FEATURES:
+        assert feature.low < feature.high, feature.name
+        assert feature.window in windows, feature.name
+        assert feature.missing, feature.name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "other"},
+        {"unit": "kW"},
+        {"source": "elsewhere"},
+        {"window": "6h"},
+        {"missing": "never"},
+        {"low": -1.0},
+        {"high": 9.0},
+    ],
+)
+def test_the_hash_changes_with_any_word_of_the_table(change: dict[str, object]) -> None:
+    changed = (replace(FEATURES[0], **change), *FEATURES[1:])
+    assert feature_hash(changed) != feature_hash()
+
+
+def test_the_hash_changes_with_the_order() -> None:
+    assert feature_hash((FEATURES[1], FEATURES[0], *FEATURES[2:])) != feature_hash()
+
+
+def test_the_hash_changes_with_the_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = feature_hash()
+    monkeypatch.setattr(feature_table, "WINDOWS", (Window("1h", 0, 13), *WINDOWS[1:]))
+    assert feature_hash() != before
+
+
+def test_the_document_is_current() -> None:
+    assert DOCS.read_text(encoding="utf-8") == feature_docs(), (
+        "run: python -m agent.features > docs/features.md"
+    )
+
+
+def test_the_numbers_are_those_of_this_table_version() -> None:
+    """A formula that changes must raise TABLE_VERSION, and then these sums change with it."""
+    times = [START_S + 600.0 * k for k in range(200)]
+    rows = [("m0", at, v) for at, v in zip(times, lively(np.random.default_rng(6), times), strict=True)]
+    found = batch_features_exact(table(rows))
+    scaled = [np.nansum((found[:, j] - f.low) / (f.high - f.low)) for j, f in enumerate(FEATURES)]
+    assert feature_table.TABLE_VERSION == 1
+    assert float(np.dot(scaled, np.linspace(1.0, 2.0, len(scaled)))) == pytest.approx(GOLDEN, rel=1e-10)
+
+
+GOLDEN = 5886.067367324518
+
+
+def last(**values: float) -> dict[str, float]:
+    return dict(
+        zip(feature_names(), batch_features_exact(table([("m0", START_S, row(**values))]))[-1], strict=True)
+    )
+
+
+def test_margin_takes_reported_power_else_the_nominal_one() -> None:
+    # MARKET: 0.05 USD/TH/s/day and 0.06 USD/kWh.
+    reported = last(hashrate_ths=100.0, power_w=2500.0, setting_share=1.0)
+    nominal = last(hashrate_ths=100.0, setting_share=1.0)
+    assert reported["profit_margin_percent"] == pytest.approx(100.0 * (5.0 - 3.6) / 5.0)
+    assert nominal["profit_margin_percent"] == pytest.approx(100.0 * (5.0 - 4.32) / 5.0)
+    assert np.isnan(nominal["power_w"])
+    assert reported["market_adjusted_efficiency"] == pytest.approx(5.0 / 3.6)
+
+
+def test_a_unit_that_does_not_hash_has_no_efficiency() -> None:
+    assert np.isnan(last(hashrate_ths=0.3, power_w=40.0)["efficiency_j_th"])
+    assert last(hashrate_ths=100.0, power_w=2950.0)["efficiency_j_th"] == pytest.approx(29.5)
+
+
+def test_values_beyond_their_range_are_moved_to_its_end() -> None:
+    assert last(hashrate_ths=5.0, power_w=40_000.0)["efficiency_j_th"] == 300.0
+    assert last(fan_rpm=59_000.0)["fan_rpm"] == 12_000.0
+
+
+def test_the_intake_is_the_inlet_else_the_ambient() -> None:
+    assert last(inlet_temp_c=21.0, ambient_temp_c=30.0)["intake_temp_c"] == 21.0
+    assert last(ambient_temp_c=30.0)["intake_temp_c"] == 30.0
+
+
+def test_the_week_begins_on_monday_and_the_day_at_midnight_utc() -> None:
+    monday = last()
+    assert (monday["day_cos"], monday["week_cos"]) == (1.0, 1.0)
+    assert monday["day_sin"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_profile_tells_vendor_cooling_and_limit() -> None:
+    rows = table([("m0", START_S, row(chip_temp_c=70.0)), ("m1", START_S, row())])
+    rows["model"] = np.array(["antminer-s19-pro", "unheard-of"], dtype=object)
+    found = batch_features_exact(rows)
+    names = feature_names()
+    assert found[0, names.index("vendor_code")] == 0.0
+    assert found[0, names.index("cooling_code")] == 0.0
+    assert np.isnan(found[1, names.index("vendor_code")])

@@ -1,0 +1,147 @@
+"""Reading the telemetry lake: `date=YYYY-MM-DD/site=ID/part-*.parquet`, checked file by file at the door.
+
+What the numbers are made into is left to `trainer.dataset`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from agent.errors import DataError
+from agent.telemetry import TELEMETRY_COLUMNS, TELEMETRY_KEYS
+from agent.validation import validate_telemetry
+
+Floats = NDArray[np.float64]
+_NUMBERS = tuple(column.name for column in TELEMETRY_COLUMNS)
+_WANTED = ("at", *TELEMETRY_KEYS, *_NUMBERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Rows of the lake, sorted by miner and time.
+
+    Args:
+        at_s: [R] Unix seconds.
+        unit: [R] index into `units`.
+        units: (site, miner, hardware model) of each unit; a miner whose model changed is two units.
+        columns: one [R] array per entry of `TELEMETRY_COLUMNS`, NaN where unknown.
+        starts: [U+1] first row of each unit, and R.
+    """
+
+    at_s: Floats
+    unit: NDArray[np.int64]
+    units: tuple[tuple[str, str, str], ...]
+    columns: dict[str, Floats]
+    starts: NDArray[np.int64]
+
+
+def read_lake(
+    lake: Path,
+    start: date | None = None,
+    end: date | None = None,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Telemetry:
+    """Read the days `start` to `end` (both included; None is open) of every site.
+
+    Args:
+        progress: told the share done, 0 to 1.
+
+    Raises:
+        DataError: no data, or a file cannot be used; names file, row and column.
+    """
+    files = _files(lake, start, end)
+    parts: list[dict[str, Any]] = []
+    for done, file in enumerate(files):
+        progress(done / len(files))
+        parts.append(_read(file))
+    progress(1.0)
+    return _sorted({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, lake)
+
+
+def _files(lake: Path, start: date | None, end: date | None) -> list[Path]:
+    if not lake.is_dir():
+        raise DataError(f"{lake}: no such folder; make history with `hashmargin simulate history`")
+    found = []
+    for file in sorted(lake.glob("date=*/site=*/*.parquet")):
+        text = file.parent.parent.name.removeprefix("date=")
+        try:
+            day = date.fromisoformat(text)
+        except ValueError as error:
+            raise DataError(f"{file.parent.parent}: {text!r} is not a date, expected YYYY-MM-DD") from error
+        if (start is None or day >= start) and (end is None or day <= end):
+            found.append(file)
+    if not found:
+        span = f" from {start or 'the beginning'} to {end or 'the end'}" if start or end else ""
+        raise DataError(f"{lake}: no telemetry{span}, expected date=YYYY-MM-DD/site=ID/part-0.parquet")
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        # The folder names repeat what the columns say; reading one file as such keeps them out.
+        with pq.ParquetFile(file) as source:
+            held = set(source.schema_arrow.names)
+            missing = [name for name in _WANTED if name not in held]
+            if missing:
+                raise DataError(f"{file}: columns missing: {', '.join(missing)}")
+            table = source.read(columns=list(_WANTED))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{file}: is not readable as Parquet: {error}") from error
+    out: dict[str, Any] = {}
+    for name in _NUMBERS:
+        column = table.column(name)
+        if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+            raise DataError(f"{file}: column {name}: holds {column.type}, expected double")
+        out[name] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    for name in TELEMETRY_KEYS:
+        out[name] = np.array(table.column(name).to_pylist(), dtype=object)
+    out["at"] = _times(file, table.column("at"))
+    try:
+        validate_telemetry(out)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
+    del out["power_source"], out["firmware"]
+    return out
+
+
+def _times(file: Path, column: pa.ChunkedArray) -> NDArray[np.datetime64]:
+    if not pa.types.is_timestamp(column.type):
+        raise DataError(f"{file}: column at: holds {column.type}, expected a timestamp in UTC")
+    if column.type.tz not in ("UTC", "+00:00", "Etc/UTC"):
+        raise DataError(f"{file}: column at: time zone is {column.type.tz or 'missing'}, expected UTC")
+    values = column.cast(pa.timestamp("us", tz="UTC")).to_numpy(zero_copy_only=False)
+    return np.asarray(values, dtype="datetime64[us]")
+
+
+def _sorted(rows: dict[str, Any], lake: Path) -> Telemetry:
+    at_s = rows["at"].astype(np.int64) / 1e6
+    names = [
+        np.unique(rows[key].astype(np.str_), return_inverse=True) for key in ("site_id", "miner_id", "model")
+    ]
+    (sites, site), (miners, miner), (models, model) = names
+    key = (site * len(miners) + miner) * len(models) + model
+    keys, unit = np.unique(key, return_inverse=True)
+    order = np.lexsort((at_s, unit))
+    unit, at_s = unit[order].astype(np.int64), at_s[order]
+    if ((np.diff(unit) == 0) & (np.diff(at_s) <= 0)).any():
+        row = int(np.argmax((np.diff(unit) == 0) & (np.diff(at_s) <= 0)))
+        raise DataError(f"{lake}: miner {miners[miner[order[row]]]} has one time in two files; remove one")
+    units = tuple(
+        (
+            str(sites[k // (len(models) * len(miners))]),
+            str(miners[k // len(models) % len(miners)]),
+            str(models[k % len(models)]),
+        )
+        for k in keys
+    )
+    columns = {name: rows[name][order] for name in _NUMBERS}
+    return Telemetry(at_s, unit, units, columns, np.searchsorted(unit, np.arange(len(units) + 1)))
