@@ -26,11 +26,10 @@ from agent.hardware.effective import check_overrides
 from agent.notify import Notifier
 from agent.records import Summary
 from agent.site import Site
-from agent.store import Store, open_store
+from agent.store import DATABASE, Store, open_store
 from agent.uplink import Uplink
 
 log = logging.getLogger(__name__)
-DATABASE = "agent.sqlite3"
 # A full disk or a broken cycle is met by going on; this many broken ones in a row end the process, so
 # that the service manager starts a fresh one.
 _BROKEN_CYCLES = 10
@@ -167,7 +166,6 @@ class Agent:
     async def _shut_down(self, cycle: Cycle, site: Site, uplink: Uplink | None) -> None:
         try:
             await cycle.finish()
-            await site.poller.close()
             if uplink is not None:
                 with contextlib.suppress(UplinkError):
                     await uplink.push_once()

@@ -76,7 +76,7 @@ class Economics:
     def forecast(self, now: datetime, hours: float, step_h: float = 1.0) -> Forecast:
         """Conditions over the next `hours` in steps of `step_h`, from `now` on."""
         steps = max(1, round(hours / step_h))
-        times = now.timestamp() + 3600.0 * step_h * np.arange(steps)
+        times = now.timestamp() + 3600.0 * step_h * np.arange(steps, dtype=np.float64)
         hashprice, _, hash_source = self._market.at(times, now)
         price, price_source = self._tariff.at(times, now)
         return Forecast(now, step_h, price, hashprice, price_source, hash_source)

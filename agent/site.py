@@ -6,13 +6,13 @@ It owns the slow facts (capabilities) and the bounds made from them; reading is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from agent.clock import Clock
 from agent.config import MinerConfig, Mode, SiteConfig
-from agent.devices.device import Capabilities, Device
+from agent.devices.device import Capabilities, Device, Endpoint
 from agent.devices.families import FAMILIES
 from agent.errors import DeviceError
 from agent.fleet import Unit
@@ -42,6 +42,7 @@ class Member:
 
     config: MinerConfig
     miner_id: str
+    endpoint: Endpoint
     profile: HardwareProfile | None = None
     reading: Reading | None = None
     capabilities: Capabilities | None = None
@@ -64,8 +65,7 @@ class Site:
         self.members = [self._member(miner) for miner in config.miners]
         self._by_id = {member.miner_id: member for member in self.members}
         targets = [
-            PollTarget(member.miner_id, config.endpoint(member.config), member.config.family)
-            for member in self.members
+            PollTarget(member.miner_id, member.endpoint, member.config.family) for member in self.members
         ]
         self.poller = Poller(targets, clock, config.poll.concurrency)
 
@@ -109,7 +109,7 @@ class Site:
 
     def exclusive(self, miner_id: str) -> AbstractAsyncContextManager[Device]:
         """The miner's driver, for the calling task alone."""
-        return self.poller.exclusive(self._by_id[miner_id].config.address)
+        return self.poller.exclusive(self._by_id[miner_id].endpoint)
 
     def bounds(self, miner_id: str) -> tuple[Bounds, ...]:
         """Profile ∩ firmware-reported range ∩ site override; nothing for a miner of unknown model."""
@@ -154,15 +154,15 @@ class Site:
 
     def _member(self, miner: MinerConfig) -> Member:
         profile = self._catalogue.find(miner.model) if miner.model is not None else None
-        return Member(miner, miner.id or miner.address, profile)
+        return Member(miner, miner.id or miner.address, self._config.endpoint(miner), profile)
 
     def _choice(self, member: Member) -> Choices:
         firmware = self.firmware(member)
         bounds = self.bounds(member.miner_id)
         nominal = None
         if member.profile is not None and firmware is not None:
-            text = _lookup(member.profile.default_safe_setting, firmware)
-            nominal = Setting.parse(text) if text is not None else None
+            safe = {str(name): text for name, text in member.profile.default_safe_setting.items()}
+            nominal = Setting.parse(safe[firmware]) if firmware in safe else None
         current = self.setting(member, member.reading) if member.error is None else None
         return Choices(member.profile, firmware, bounds, current, nominal)
 
@@ -190,7 +190,3 @@ def rated(profile: HardwareProfile, reading: Reading | None) -> tuple[float, flo
         return profile.rated_hashrate_ths.value, profile.rated_power_w.value
     nearest = min(profile.bins, key=lambda b: abs(b.hashrate_ths - expected))
     return nearest.hashrate_ths, nearest.power_w
-
-
-def _lookup(table: Mapping[str, str], key: str) -> str | None:
-    return next((value for name, value in table.items() if name == key), None)

@@ -6,6 +6,7 @@ Everything is durable before the call returns. A file that cannot be read is set
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,6 +19,8 @@ from pydantic import ValidationError
 from agent.errors import StoreError
 from agent.records import Act, Alert, Decision, Envelope, Recommendation, Summary
 
+# The file's name inside a site's state folder.
+DATABASE = "agent.sqlite3"
 SCHEMA_VERSION = 1
 OUTBOX_MAX_BYTES = 64 * 1024 * 1024
 _SCHEMA = """
@@ -278,6 +281,8 @@ class Store:
                     self._db.execute(statement)
                 self._db.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
                 self._db.execute("INSERT INTO meta VALUES ('site_id', ?)", (site_id,))
+                # A store that starts afresh must not reuse keys that the centre has seen.
+                self._db.execute("INSERT INTO meta VALUES ('epoch', ?)", (secrets.token_hex(4),))
         meta = dict(self._rows("SELECT key, value FROM meta"))
         if meta.get("schema_version") != str(SCHEMA_VERSION):
             raise StoreError(
@@ -286,6 +291,7 @@ class Store:
             )
         if meta.get("site_id") != site_id:
             raise StoreError(f"{self.path}: belongs to site {meta.get('site_id')!r}, not {site_id!r}")
+        self._epoch = meta["epoch"]
 
     def _put(self, table: str, kind: str, identifier: str, record: Recommendation | Act) -> None:
         version = self._version(table, "id", identifier)
@@ -306,7 +312,7 @@ class Store:
     def _queue(self, kind: str, key: str, at: datetime, body: str) -> None:
         self._db.execute(
             "INSERT OR IGNORE INTO outbox (kind, key, at, body) VALUES (?, ?, ?, ?)",
-            (kind, key, _stamp(at), body),
+            (kind, f"{self._epoch}.{key}", _stamp(at), body),
         )
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:

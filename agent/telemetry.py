@@ -17,6 +17,7 @@ class PollResult:
     Args:
         miner_id: the site's id of the miner, else its MAC, else its address until the MAC is known.
         started_at, finished_at: UTC.
+        family: driver in use, None until identified.
     """
 
     miner_id: str
@@ -25,6 +26,7 @@ class PollResult:
     finished_at: datetime
     reading: Reading | None
     error: DeviceError | None
+    family: str | None = None
 
 
 class Column(NamedTuple):

@@ -7,12 +7,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import NamedTuple
 
 from agent.records import Interval
-from dashboard.schema import SummaryRow
 
 _POINTS = 240
 WIDTH, HEIGHT = 1000.0, 300.0
+
+
+class ProfitPoint(NamedTuple):
+    """Profit at one moment as a site reported it, USD per day; None where unknown."""
+
+    at: datetime
+    profit_usd_per_day: float | None
+    profit_nominal_usd_per_day: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class ProfitChart:
     covered_h: float
 
 
-def profit_chart(rows: Sequence[SummaryRow], start: datetime, end: datetime) -> ProfitChart | None:
+def profit_chart(rows: Sequence[ProfitPoint], start: datetime, end: datetime) -> ProfitChart | None:
     """Draw profit against always-nominal; None with fewer than two known points.
 
     Lines break where the site was silent, and money is only summed where it was not.
@@ -82,7 +90,7 @@ def profit_chart(rows: Sequence[SummaryRow], start: datetime, end: datetime) -> 
     )
 
 
-def sparkline(rows: Sequence[SummaryRow], start: datetime, end: datetime) -> tuple[str, str] | None:
+def sparkline(rows: Sequence[ProfitPoint], start: datetime, end: datetime) -> tuple[str, str] | None:
     """Paths of profit and always-nominal in a box of 100 by 28; None with fewer than two points."""
     samples = _samples(rows, start, end, points=60)
     if len(samples) < 2:
@@ -157,10 +165,10 @@ def nice_range(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _samples(
-    rows: Sequence[SummaryRow], start: datetime, end: datetime, points: int = _POINTS
+    rows: Sequence[ProfitPoint], start: datetime, end: datetime, points: int = _POINTS
 ) -> list[Sample]:
     width = (end - start).total_seconds() / points
-    buckets: dict[int, list[SummaryRow]] = {}
+    buckets: dict[int, list[ProfitPoint]] = {}
     for row in rows:
         if row.profit_usd_per_day is not None and row.profit_nominal_usd_per_day is not None:
             buckets.setdefault(int((row.at - start).total_seconds() / width), []).append(row)

@@ -14,7 +14,7 @@ from agent.clock import SystemClock, parse_clock
 from agent.config import read_secret
 from agent.errors import InputError
 from dashboard.database import open_database
-from dashboard.people import add_operator, add_site, replace_token
+from dashboard.people import add_operator, add_site, has_operators, replace_token
 from dashboard.secrecy import write_secret
 from dashboard.server import Listen, Service, Tls
 
@@ -69,6 +69,8 @@ def serve(
     database = open_database(db)
     try:
         service = Service(database, time, place, tls)
+        if not has_operators(database):
+            typer.echo(f"nobody can sign in yet: hashmargin dashboard add-operator NAME --db {db}", err=True)
         typer.echo(f"dashboard: {service.url}  (Ctrl-C stops it)", err=True)
         asyncio.run(service.serve_until_stopped(ready_file))
     finally:

@@ -31,10 +31,11 @@ _HOURS: dict[Range, int] = {"6h": 6, "24h": 24, "7d": 168}
 @router.get("/live/")
 def fleet(request: Request, who: Who) -> Response:
     """Every site at a glance."""
-    now = state_of(request).clock.now()
+    state = state_of(request)
+    now = state.clock.now()
 
     def build(session: Session) -> Context:
-        views = readmodel.sites(session, now)
+        views = readmodel.sites(session, now, state.patience)
         start = now - timedelta(hours=24)
         sparks = {v.id: sparkline(readmodel.history(session, v.id, start, now), start, now) for v in views}
         alerts = readmodel.open_alerts(session)
@@ -74,7 +75,7 @@ def site(
 @router.get("/live/recommendations")
 def recommendations(request: Request, who: Who, site: str | None = None) -> Response:
     """What can be decided, and what became of what was."""
-    now = state_of(request).clock.now()
+    now, patience = state_of(request).clock.now(), state_of(request).patience
 
     def build(session: Session) -> Context:
         opened = readmodel.open_recommendations(session, now, site)
@@ -82,7 +83,7 @@ def recommendations(request: Request, who: Who, site: str | None = None) -> Resp
             "opened": opened,
             "settled": readmodel.settled_recommendations(session, now, site),
             "scale": Scale.of([view.body.gain_usd_per_day for view in opened]),
-            "names": {view.id: view.name for view in readmodel.sites(session, now)},
+            "names": {view.id: view.name for view in readmodel.sites(session, now, patience)},
             "only": site,
             "limit": readmodel.MAX_RECOMMENDATIONS,
         }
@@ -110,7 +111,7 @@ def recommendation(request: Request, who: Who, site_id: str, recommendation_id: 
 @router.get("/live/ledger")
 def ledger(request: Request, who: Who, site: str | None = None, page: PageNumber = 0) -> Response:
     """Every act: what was expected, what was sent, what telemetry showed."""
-    now = state_of(request).clock.now()
+    now, patience = state_of(request).clock.now(), state_of(request).patience
 
     def build(session: Session) -> Context:
         acts, more = readmodel.ledger(session, site, page)
@@ -122,7 +123,7 @@ def ledger(request: Request, who: Who, site: str | None = None, page: PageNumber
             "only": site,
             "kept": sum(verdicts),
             "judged": len(verdicts),
-            "names": {view.id: view.name for view in readmodel.sites(session, now)},
+            "names": {view.id: view.name for view in readmodel.sites(session, now, patience)},
         }
 
     return live_page(request, who, "ledger", "Ledger", build)
@@ -198,7 +199,8 @@ def _schema(request: Request) -> dict[str, Any]:
 
 
 def _site(session: Session, request: Request, site_id: str) -> readmodel.SiteView:
-    found = readmodel.sites(session, state_of(request).clock.now(), only=site_id)
+    state = state_of(request)
+    found = readmodel.sites(session, state.clock.now(), state.patience, site_id)
     if not found:
         raise NotFound(f"there is no site {site_id}")
     return found[0]

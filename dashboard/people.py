@@ -103,6 +103,12 @@ def add_operator(database: Database, wall: Clock, name: str, password: str) -> N
         record_audit(session, wall, "command line", action, {}, subject=name)
 
 
+def has_operators(database: Database) -> bool:
+    """Whether anybody can sign in."""
+    with database.read() as session:
+        return session.scalar(select(Operator.name).limit(1)) is not None
+
+
 def sign_in(database: Database, wall: Clock, name: str, password: str, address: str) -> str:
     """Check name and password and open a session. Returns its token, for the cookie.
 

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from agent.records import Act, Alert, MinerLine, Recommendation
+from dashboard.charts import ProfitPoint
 from dashboard.schema import (
     ActRow,
     AlertRow,
@@ -18,10 +19,10 @@ from dashboard.schema import (
     MinerRow,
     RecommendationRow,
     Site,
+    StoredRecord,
     SummaryRow,
 )
 
-STALE_AFTER = timedelta(minutes=5)
 MAX_RECOMMENDATIONS = 300
 MAX_ALERTS = 100
 PAGE = 50
@@ -109,8 +110,8 @@ class ActView:
         return expected.q10 <= seen <= expected.q90
 
 
-def sites(session: Session, now: datetime, only: str | None = None) -> list[SiteView]:
-    """All sites, or only one, by name."""
+def sites(session: Session, now: datetime, patience: timedelta, only: str | None = None) -> list[SiteView]:
+    """All sites, or only one, by name. `patience` is how old figures may be before they are stale."""
     query = select(Site, SummaryRow).outerjoin(SummaryRow, SummaryRow.id == Site.summary_id)
     if only is not None:
         query = query.where(Site.id == only)
@@ -141,7 +142,7 @@ def sites(session: Session, now: datetime, only: str | None = None) -> list[Site
                 site.name or site.id,
                 site.heard_at,
                 figures_at,
-                figures_at is None or now - figures_at > _patience(session, site.id),
+                figures_at is None or now - figures_at > max(patience, _own_pace(session, site.id)),
                 summary,
                 count,
                 gain,
@@ -183,15 +184,16 @@ def miners(session: Session, site_id: str) -> list[MinerLine]:
     return [MinerLine.model_validate(line) for line in lines]
 
 
-def history(session: Session, site_id: str, start: datetime, end: datetime) -> list[SummaryRow]:
-    """Totals of a site from `start` to `end`, oldest first."""
-    rows = session.scalars(
-        select(SummaryRow)
+def history(session: Session, site_id: str, start: datetime, end: datetime) -> list[ProfitPoint]:
+    """Profit of a site from `start` to `end`, oldest first."""
+    columns = (SummaryRow.at, SummaryRow.profit_usd_per_day, SummaryRow.profit_nominal_usd_per_day)
+    rows = session.execute(
+        select(*columns)
         .where(SummaryRow.site_id == site_id, SummaryRow.at >= start, SummaryRow.at <= end)
         .order_by(SummaryRow.at.desc())
         .limit(_SUMMARY_ROWS)
     ).all()
-    return list(reversed(rows))
+    return [ProfitPoint(*row) for row in reversed(rows)]
 
 
 def open_recommendations(
@@ -288,20 +290,19 @@ def audit(session: Session, page: int) -> tuple[list[AuditRow], bool]:
 
 def revision(session: Session) -> str:
     """Text that changes whenever anything that pages show has changed."""
-    done = session.scalar(select(func.max(AuditRow.id)))
-    heard, decided, count = session.execute(
-        select(func.max(Site.heard_at), func.sum(Site.decision_seq), func.count())
-    ).one()
-    return f"{done}-{heard}-{decided}-{count}"
+    newest = (select(func.max(table.id)) for table in (StoredRecord, AuditRow))
+    delivered, done = (session.scalar(query) for query in newest)
+    heard = session.scalar(select(func.max(Site.heard_at)))
+    return f"{delivered}-{done}-{heard}"
 
 
-def _patience(session: Session, site_id: str) -> timedelta:
-    # Sites report at their own pace: three times the last gap, and never less than STALE_AFTER.
+def _own_pace(session: Session, site_id: str) -> timedelta:
+    # A site that reports rarely is given three times its last gap.
     last = session.scalars(
         select(SummaryRow.at).where(SummaryRow.site_id == site_id).order_by(SummaryRow.at.desc()).limit(2)
     ).all()
     gap = last[0] - last[1] if len(last) == 2 else timedelta(0)
-    return max(STALE_AFTER, min(3 * gap, timedelta(hours=3)))
+    return min(3 * gap, timedelta(hours=3))
 
 
 def _view(row: RecommendationRow, decision: DecisionRow | None, now: datetime) -> RecommendationView:

@@ -51,6 +51,7 @@ def _environment() -> jinja2.Environment:
         wording.state,
         wording.tone,
         wording.short_id,
+        wording.quantity,
     )
     env.filters.update({word.__name__: word for word in words})
     env.filters["path"] = lambda text: quote(str(text), safe="")
@@ -96,7 +97,7 @@ def live_page(
         if is_fragment and request.headers.get("if-none-match", "").removeprefix("W/") == tag:
             return Response(status_code=304, headers=headers)
         context = build(session) | {"now": now, "person": person, "own": own + query}
-        context["open_total"] = sum(site.open_count for site in readmodel.sites(session, now))
+        context["open_total"] = sum(site.open_count for site in readmodel.sites(session, now, state.patience))
     middle = _environment().get_template(f"{name}.html").render(context)
     middle += f'<i data-open-total="{context["open_total"]}" hidden></i>'
     if is_fragment:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import cast
 
 from fastapi import Request
 
 from agent.clock import Clock
 from dashboard.database import Database
+
+STALE_AFTER = timedelta(minutes=5)
+WALL_SLACK = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,14 @@ class State:
     clock: Clock
     wall: Clock
     secure: bool
+
+    @property
+    def patience(self) -> timedelta:
+        """How old a site's figures may be before they are stale, in the sites' time.
+
+        Under a fast clock the seconds that delivery takes on the wall are many minutes there.
+        """
+        return max(STALE_AFTER, WALL_SLACK * self.clock.factor)
 
 
 def state_of(request: Request) -> State:

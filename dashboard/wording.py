@@ -23,6 +23,19 @@ _STATES: dict[str, tuple[str, str]] = {
     "sent": ("Sent", "busy"),
 }
 
+_UNITS = (
+    ("_usd_per_ths_day", "USD per TH/s and day"),
+    ("_usd_per_kwh", "USD/kWh"),
+    ("_usd_per_day", "USD/day"),
+    ("_usd_per_btc", "USD/BTC"),
+    ("_j_th", "J/TH"),
+    ("_ths", "TH/s"),
+    ("_w", "W"),
+    ("_c", "\N{DEGREE SIGN}C"),
+    ("_h", "h"),
+    ("_s", "s"),
+)
+
 
 def number(value: float | None, digits: int = 0) -> str:
     """`1,234.5`, or a dash."""
@@ -114,6 +127,14 @@ def moment(at: datetime | None) -> str:
 def iso(at: datetime) -> str:
     """For the `datetime` attribute."""
     return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def quantity(name: str) -> str:
+    """A field's name with its unit set apart: `power_w` is `power, W`."""
+    for ending, unit in _UNITS:
+        if name.endswith(ending) and name != ending.lstrip("_"):
+            return f"{name.removesuffix(ending).replace('_', ' ')}, {unit}"
+    return name.replace("_", " ")
 
 
 def state(name: str) -> str:

@@ -14,10 +14,9 @@ from typing import Any
 import yaml
 
 from agent.clock import ScaledClock
-from agent.daemon import DATABASE
 from agent.errors import HashmarginError, InputError, StoreError
 from agent.records import Act, Alert, Summary
-from agent.store import Store
+from agent.store import DATABASE, Store
 from simulator.demo_farm import demo_farm, lowest_bindable_offset
 from simulator.market import write_market, write_prices
 from simulator.processes import Processes, command

@@ -1,11 +1,12 @@
-"""The closed schema of a physics file: every physical number of the simulated machines, which the agent never reads.
+"""The closed schema of a physics file: every physical number of the simulated machines.
 
-A model names a family of shared behaviour and may replace any block of it. Nothing here computes;
-`simulator.physics` does.
+The agent never reads such a file. A model names a family of shared behaviour and may replace any block
+of it. Nothing here computes; `simulator.physics` does.
 """
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -21,6 +22,7 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Celsius = Annotated[float, Field(ge=-60.0, le=150.0)]
 Point = tuple[NotNegative, NotNegative]
+FirmwareKind = Literal["antminer-legacy", "antminer-new", "whatsminer-v2", "whatsminer-v3"]
 DEFAULT_FILE = Path(__file__).parent / "physics" / "default.yaml"
 # How far beyond rated a curve must carry: high mode, a generous unit and a raised frequency together.
 CURVE_REACH = 1.5
@@ -78,13 +80,15 @@ class Spread(StrictModel):
 class Thermal(StrictModel):
     """From inlet temperature and power to chip temperature, fans and throttling.
 
-    `full_fan_rise_c` is the rise of the hottest chip over the inlet at full fans and rated power. Fans hold the chip at
+    What goes in is never colder than `inlet_minimum_c` (a water loop is kept warm). `full_fan_rise_c` is
+    the rise of the hottest chip over the inlet at full fans and rated power. Fans hold the chip at
     `chip_target_c` (plus `droop` C per C of inlet over 25) until they are at full speed. Power rises by
     `power_per_c` per C of chip above `reference_chip_c`. Above `throttle_inlet_c` the rate falls by
     `throttle_share`; above `protect_inlet_c` or `protect_chip_c` the unit stops itself, until the inlet
     is `resume_margin_c` below the limit.
     """
 
+    inlet_minimum_c: Celsius
     full_fan_rise_c: Positive
     chip_target_c: Celsius
     droop: NotNegative
@@ -123,11 +127,16 @@ class Timing(StrictModel):
 
 
 class Drift(StrictModel):
-    """Ageing, as shares per day: hashrate lost, power and thermal resistance gained (dust)."""
+    """Ageing, as shares per day: hashrate lost, power gained, and dust that adds to thermal resistance.
+
+    Hashrate and power stop drifting after `ends_after_days`; dust is blown out every `cleaned_every_days`.
+    """
 
     hashrate_per_day: NotNegative
     power_per_day: NotNegative
     thermal_per_day: NotNegative
+    ends_after_days: Positive
+    cleaned_every_days: Positive
 
 
 class Sensor(StrictModel):
@@ -201,6 +210,8 @@ class ModelEntry(StrictModel):
     type_text: Annotated[str, Field(min_length=1, max_length=100)]
     variants: list[str] = []
     vendor: Literal["bitmain", "microbt"]
+    firmware: FirmwareKind
+    offers_hashrate_percent: bool = False
     firmware_versions: Annotated[list[str], Field(min_length=1)]
     boards: Annotated[int, Field(ge=1, le=16)]
     chips_per_board: Annotated[int, Field(ge=1, le=1024)]
@@ -223,6 +234,12 @@ class ModelEntry(StrictModel):
     power_control: PowerControl | None = None
     standby_w: NotNegative | None = None
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.firmware.startswith("antminer") != (self.vendor == "bitmain"):
+            raise ValueError(f"firmware {self.firmware} is not one of {self.vendor}")
+        return self
+
 
 class ModelPhysics(StrictModel):
     """One model with everything resolved: curve in TH/s and W, every block present."""
@@ -231,6 +248,8 @@ class ModelPhysics(StrictModel):
     type_text: str
     variants: tuple[str, ...]
     vendor: Literal["bitmain", "microbt"]
+    firmware: FirmwareKind
+    offers_hashrate_percent: bool
     firmware_versions: tuple[str, ...]
     boards: int
     chips_per_board: int
@@ -318,7 +337,9 @@ def _resolve(
 ) -> ModelPhysics:
     where = f"{path}: models.{key}"
     if entry.family not in families:
-        raise InputError(f"{where}.family: no family {entry.family!r}; there are {', '.join(sorted(families))}")
+        raise InputError(
+            f"{where}.family: no family {entry.family!r}; there are {', '.join(sorted(families))}"
+        )
     family = families[entry.family]
     points, floor, overhead = _curve(where, entry, shapes)
     sensor = None if entry.no_sensor else entry.sensor or family.sensor
@@ -327,6 +348,8 @@ def _resolve(
         type_text=entry.type_text,
         variants=tuple(entry.variants),
         vendor=entry.vendor,
+        firmware=entry.firmware,
+        offers_hashrate_percent=entry.offers_hashrate_percent,
         firmware_versions=tuple(entry.firmware_versions),
         boards=entry.boards,
         chips_per_board=entry.chips_per_board,
@@ -387,6 +410,6 @@ def _reaching(where: str, points: tuple[Point, ...], rated_h: float) -> tuple[Po
 
 
 def _check_rising(points: list[Point]) -> None:
-    for (h0, w0), (h1, w1) in zip(points, points[1:], strict=False):
+    for (h0, w0), (h1, w1) in itertools.pairwise(points):
         if h1 <= h0 or w1 <= w0:
             raise ValueError(f"hashrate and power must both rise from point to point, see ({h1:g}, {w1:g})")

@@ -7,7 +7,7 @@ window after the setting had settled. What is learned from them is left to `trai
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,10 @@ class Dataset:
             if isinstance(values, np.ndarray):
                 kept[name] = values[keep]
         return Dataset(**kept)
+
+    def with_features(self, features: NDArray[np.float32]) -> Dataset:
+        """The same rows with other features."""
+        return replace(self, features=features)
 
     def column(self, name: str) -> NDArray[np.float32]:
         """One feature [D] by name. Raises DataError where the table has none of that name."""

@@ -18,7 +18,6 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 from trainer.graph import Floats, NumpyOps, Ops, Value
 from trainer.shape import (
     GRID,
-    STATE,
     Basis,
     State,
     View,
@@ -203,7 +202,7 @@ def fit_curve(
 
 
 def ridge(design: Floats, target: Floats, weights: Floats, penalty: float) -> Floats:
-    """Weights [D] of a robust ridge regression on standardised columns; a constant column is not penalised."""
+    """Weights [D] of a robust ridge regression on standardised columns; a constant one is not penalised."""
     scale = np.sqrt(np.average(design**2, axis=0, weights=weights))
     scale[scale < 1e-9] = 1.0
     scaled = design / scale
@@ -217,9 +216,16 @@ def ridge(design: Floats, target: Floats, weights: Floats, penalty: float) -> Fl
         gram[np.diag_indices_from(gram)] += np.where(constant, 1e-9, penalty)
         found = np.linalg.solve(gram, (scaled * weight[:, None]).T @ target / total)
         residual = np.abs(target - scaled @ found)
-        limit = _HUBER * 1.4826 * max(float(np.median(residual)), 1e-6)
+        limit = _HUBER * 1.4826 * max(weighted_median(residual, weights), 1e-6)
         robust = np.minimum(1.0, limit / np.maximum(residual, 1e-12))
     return np.asarray(found / scale, dtype=np.float64)
+
+
+def weighted_median(values: Floats, weights: Floats) -> float:
+    """The value at which half of the weight lies below."""
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, 0.5 * total[-1])])
 
 
 def _fit_trees(
@@ -246,16 +252,3 @@ def _fit_trees(
 def _ranked(names: tuple[str, ...], values: Floats) -> dict[str, float]:
     order = np.argsort(-values, kind="stable")
     return {names[i]: round(float(values[i]), 6) for i in order if values[i] > 1e-6}
-
-
-__all__ = [
-    "FAMILIES",
-    "QUANTITIES",
-    "STATE",
-    "Curve",
-    "Family",
-    "Quantity",
-    "RidgeCurve",
-    "TreeCurve",
-    "fit_curve",
-]

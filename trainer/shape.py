@@ -24,7 +24,6 @@ _GRID_STEP = math.log(GRID[1] / GRID[0])
 LEAST_SLOPE = {"hashrate": 0.05, "power": 0.10}
 # Rated figures this close (in the logarithm) are the same product.
 SAME_RATING = 0.02
-MOST_GROUPS = 200
 _STOPPED = 0.05
 
 
@@ -111,7 +110,6 @@ NEEDED = (
     "stale_rate_24h",
     "restarts_24h",
     "hashing_share_24h",
-    "hours_since_change",
 )
 
 # How each column of a state bends with the share: 0 shifts the curve, 1 tilts it too, 2 and 3 curve it.
@@ -145,26 +143,36 @@ STATE: tuple[tuple[str, int], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """What is known of each row: values [B,n].
+class WidthState:
+    """What the width of an interval depends on: values [B,n].
 
     Args:
-        columns: [B,Q] the `STATE` columns, then one per hardware model.
-        log_share: [B,1] of the candidate, inside the grid.
+        members: [B,H] hardware model, one-hot; all 0.0 where it is not known.
         distance: [B,1] from the present setting to the candidate, in log share, 0 to 1.
-        members: [B,H] hardware model, one-hot.
         rate_unknown, power_unknown: [B,1] 1.0 where the unit's own history says nothing.
     """
 
-    columns: Value
-    log_share: Value
-    share: Value
-    distance: Value
     members: Value
-    rated_ths: Value
-    rated_w: Value
+    distance: Value
     rate_unknown: Value
     power_unknown: Value
+
+
+@dataclass(frozen=True, slots=True)
+class State(WidthState):
+    """What is known of each row: values [B,n].
+
+    Args:
+        columns: [B,Q] those of `state_names`.
+        share, log_share: [B,1] of the candidate, inside the grid.
+        rated_ths, rated_w: [B,1].
+    """
+
+    columns: Value
+    share: Value
+    log_share: Value
+    rated_ths: Value
+    rated_w: Value
 
 
 def unit_state(ops: Ops, view: View, features: Value, share: Value) -> State:
@@ -213,7 +221,9 @@ def unit_state(ops: Ops, view: View, features: Value, share: Value) -> State:
     ]
     members = view.anchors.members(ops, ops.log(rated_ths), ops.log(rated_w), vendor)
     return State(
-        columns=ops.concat([*columns, members]),
+        # What bends the curve of a model at the candidate bends it at the present setting too, where the
+        # unit's level was taken.
+        columns=ops.concat([*columns, members, members * present]),
         log_share=log_share,
         share=share,
         distance=distance,
@@ -227,7 +237,12 @@ def unit_state(ops: Ops, view: View, features: Value, share: Value) -> State:
 
 def state_names(view: View) -> tuple[str, ...]:
     """Names of the columns of `State.columns`."""
-    return (*(name for name, _ in STATE), *(f"model {name}" for name in view.anchors.names))
+    models = view.anchors.names
+    return (
+        *(name for name, _ in STATE),
+        *(f"model {name}" for name in models),
+        *(f"model {name} x present" for name in models),
+    )
 
 
 def _level(ops: Ops, raw: Value, name: str) -> tuple[list[Value], Value]:
@@ -270,7 +285,8 @@ class Basis:
 
 def active_pairs(view: View, basis: Basis) -> list[tuple[int, int]]:
     """The (state column, basis function) pairs that carry a weight."""
-    limits = [bend for _, bend in STATE] + [2] * len(view.anchors.names)
+    models = len(view.anchors.names)
+    limits = [bend for _, bend in STATE] + [2] * models + [0] * models
     return [(q, p) for q, limit in enumerate(limits) for p, bend in enumerate(basis.bends()) if bend <= limit]
 
 

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.config import load_site
-from agent.daemon import DATABASE
 from agent.errors import StoreError
-from agent.store import Store
+from agent.store import DATABASE, Store
 
 
 @contextmanager

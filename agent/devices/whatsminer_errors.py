@@ -108,8 +108,8 @@ _CRITICAL = re.compile(
 )
 # MiningOS treats these as no fault state on M30/M56 or M53.
 _MINOR = frozenset(
-    (203, 204, 205, 206, 217, 219, 236, 248, 270, 275, 320, 321, 322, 620, 714, 901)
-    + (2320, 2330, 2350, 5140, 5141, 264, 265, 266, 267, 271, 272, 273, 274, 276, 277, 278, 279, 280)
+    {203, 204, 205, 206, 217, 219, 236, 248, 264, 265, 266, 267, *range(270, 281), 320, 321, 322}
+    | {620, 714, 901, 2320, 2330, 2350, 5140, 5141}
 )
 
 
@@ -133,7 +133,8 @@ def errors_of(listed: object) -> tuple[MinerError, ...]:
     """Every error in a firmware's list, in order, each code once, at most 64.
 
     Args:
-        listed: `[{"329": "2022-01-17 11:28:11"}]`, `[{"264": "..", "reason": ".."}]`, `["329"]`, or one object.
+        listed: `[{"329": "2022-01-17 11:28:11"}]`, `[{"264": "..", "reason": ".."}]`, `["329"]`, or
+            one object.
     """
     found: dict[str, MinerError] = {}
     items = listed[:_MOST] if isinstance(listed, list) else [listed]
@@ -162,7 +163,7 @@ def describe(code: str) -> str:
 
 
 def severity(code: str) -> str:
-    """`critical`: the miner protects itself or has lost a part; `info`: MiningOS calls it minor; else `warning`."""
+    """`critical`: the miner protects itself or lost a part; `info`: MiningOS calls it minor; or `warning`."""
     if int(code) in _MINOR:
         return "info"
     return "critical" if _CRITICAL.match(code) else "warning"

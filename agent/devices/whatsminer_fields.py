@@ -52,7 +52,7 @@ def moment(epoch: object) -> datetime | None:
 
 
 def mac(value: object) -> str | None:
-    """Lower case with colons; None for what is no MAC (captures are sometimes anonymised with other letters)."""
+    """Lower case with colons; None for what is no MAC (captures are anonymised with other letters)."""
     word = _SEPARATORS.sub("", (text(value) or "").lower())
     if len(word) != 12 or _NOT_HEX.search(word) or word in ("0" * 12, "f" * 12):
         return None
@@ -116,17 +116,17 @@ def percent(value: object) -> float | None:
     return share if share is not None and 0.0 < share <= 300.0 else None
 
 
-def rate_ths(value: object, to_ths: float) -> float | None:
-    """A rate times `to_ths`; None for negatives (firmware writes -0.001 for unknown) and nonsense."""
+def rate_ths(value: object, per_ths: float) -> float | None:
+    """A rate over `per_ths`; None for negatives (firmware writes -0.001 for unknown) and nonsense."""
     rate = number(value)
-    if rate is None or rate < 0.0 or rate * to_ths > _MOST_RATE_THS:
+    if rate is None or rate < 0.0 or rate / per_ths > _MOST_RATE_THS:
         return None
-    return rate * to_ths
+    return rate / per_ths
 
 
-def expected_ths(value: object, to_ths: float) -> float | None:
-    """A factory rate times `to_ths`; 0 and negatives mean unknown."""
-    return rate_ths(value, to_ths) or None
+def expected_ths(value: object, per_ths: float) -> float | None:
+    """A factory rate over `per_ths`; 0 and negatives mean unknown."""
+    return rate_ths(value, per_ths) or None
 
 
 def temperature_c(value: object) -> float | None:

@@ -38,7 +38,7 @@ CODE_TOKEN_MAXIMUM = 136
 TOKEN_CODES = (23, 135, 137)
 _WRITE_DISABLED = 45
 _INVALID_COMMAND = 14
-_MHS, _GHS = 1e-6, 1e-3
+_MHS, _GHS = 1e6, 1e3
 # No miner hashes at under 1000 MH/s, but firmware of 2026 writes TH/s under the "MHS" keys of a board.
 _LEAST_MHS = 1000.0
 _PAIR = re.compile(rb'"(\d{1,7})"\s*:\s*"([^"]{0,40})')
@@ -49,7 +49,7 @@ def parse_document(command: str, raw: bytes, address: str | None) -> Document:
     """One reply as an object.
 
     Raises:
-        Malformed: not an object, even after repair. An error list cut in the middle is kept as far as it goes.
+        Malformed: not an object, even after repair. An error list that was cut is kept as far as it goes.
     """
     where = address or _UNKNOWN_ADDRESS
     try:
@@ -289,6 +289,16 @@ def summary_errors(row: Document) -> tuple[MinerError, ...] | None:
         return None
     found = (error_of(row.get(f"Error Code {i}")) for i in range(min(max(total, 0), 64)))
     return tuple({error.code: error for error in found if error is not None}.values())
+
+
+def without_counts(document: Document) -> Document:
+    """An old `pools` reply without its counters: a count from minutes ago is not this poll's."""
+    counters = ("Accepted", "Rejected", "Stale")
+    rows = [
+        {key: value for key, value in row.items() if key not in counters}
+        for row in field.rows(document.get("POOLS"))
+    ]
+    return {**document, "POOLS": rows}
 
 
 def _errors(listed: Document | None, row: Document) -> tuple[MinerError, ...] | None:

@@ -25,7 +25,7 @@ INFO_SECTIONS = ("network", "system", "miner", "power", "salt", "error-code")
 STATUS_SECTIONS = ("summary", "edevs", "pools")
 _UNKNOWN_ADDRESS = "captured reply"
 _TOKEN_WORDS = ("token", "passw", "account", "auth")
-_GHS = 1e-3
+_GHS = 1e3
 
 
 def parse_document(command: str, raw: bytes, address: str | None) -> Document:
@@ -49,9 +49,10 @@ def check(command: str, document: Document, address: str | None) -> Document:
         Refused: any other code. Malformed: no code.
     """
     where = address or _UNKNOWN_ADDRESS
-    code = count(document.get("code"))
-    if code is None:
+    told = number(document.get("code"))
+    if told is None:
         raise Malformed(where, f"{command}: the reply has no code")
+    code = int(told)
     if code == 0:
         return document
     raise refusal(command, code, document.get("msg"), where)

@@ -24,7 +24,8 @@ from agent.devices.whatsminer_parse_v2 import (
 from agent.devices.whatsminer_wire import Budget, connect, encode
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unauthorised, Unreachable, WriteDisabled
 
-DEFAULT_PASSWORD = "admin"  # the factory's; the owner must change it before the write API opens
+# The factory's; the owner must change it before the write API opens.
+DEFAULT_PASSWORD = "admin"  # noqa: S105
 _LIFETIME_S = 30 * 60.0
 _MARGIN_S = 60.0
 _BACKOFF_S = 60.0
@@ -96,7 +97,7 @@ class V2Session:
             try:
                 document = self._opened(command, raw, keys)
                 check(command, document, self._endpoint.address)
-            except Malformed:
+            except (Malformed, Unreachable):
                 return None
             except Unauthorised:
                 # The command was not executed: sending it again is no guess.

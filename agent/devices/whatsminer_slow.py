@@ -14,7 +14,7 @@ class SlowFacts:
     """The last reply to each slow command and when each is due again.
 
     Args:
-        periods_s: command -> seconds between two requests. The set of commands is fixed, so memory is bounded.
+        periods_s: command -> seconds between two requests. The commands are fixed, so memory is bounded.
     """
 
     def __init__(self, periods_s: Mapping[str, float]) -> None:

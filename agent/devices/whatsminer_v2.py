@@ -9,7 +9,6 @@ import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from agent.clock import Clock
 from agent.devices import whatsminer_fields as field
@@ -44,6 +43,7 @@ _ACK_S = 10.0
 # Mode changes and power_off often get no answer at all; waiting longer would only delay the read-back.
 _SHORT_ACK_S = 5.0
 _READBACK_S = 5.0
+_SLOW_TURN = 8
 
 
 class WhatsminerV2:
@@ -67,6 +67,7 @@ class WhatsminerV2:
         self._mac: str | None = None
         # The percentage last sent: classic firmware cannot be asked for it, and a restart ends it.
         self._percent: float | None = None
+        self._turn = 0
 
     async def identify(self) -> Identity:
         """Ask for version, model and MAC; three requests, a fourth where they name no MAC.
@@ -75,7 +76,7 @@ class WhatsminerV2:
             DeviceError: unreachable, or nothing that a Whatsminer would answer.
         """
         budget = self._budget(self.endpoint.deadline_s)
-        self._forget()
+        self._relearn()
         documents: dict[str, Document] = {}
         first: DeviceError | None = None
         for command in (*_IDENTITY, "summary"):
@@ -152,7 +153,7 @@ class WhatsminerV2:
         acknowledged = await self.send(steps, budget)
         after: State | None = None
         with contextlib.suppress(DeviceError):
-            after = await self.state(budget, _READBACK_S)
+            after = await self.state(budget, _READBACK_S, remembered=False)
         return Applied(
             acknowledged=acknowledged,
             already_set=False,
@@ -178,8 +179,11 @@ class WhatsminerV2:
         self._slow.make_due("status")
         return True if all(answers) else None
 
-    async def state(self, budget: Budget, at_most_s: float | None = None) -> State:
+    async def state(self, budget: Budget, at_most_s: float | None = None, remembered: bool = True) -> State:
         """What is set now, read for the purpose.
+
+        Args:
+            remembered: fill in the percentage last sent where the firmware does not tell it.
 
         Raises:
             DeviceError: it could not be read. A miner that is off need not answer `summary`.
@@ -202,7 +206,7 @@ class WhatsminerV2:
         said = parse.message(status)
         percent = parse.power_percent(status)
         if percent is None:
-            percent = 100.0 if "power_pct" in said else self._percent
+            percent = 100.0 if "power_pct" in said else self._percent if remembered else None
         return State(
             stopped=off,
             mode=field.mode(row.get("Power Mode")) or field.mode(said.get("power_mode")),
@@ -210,9 +214,9 @@ class WhatsminerV2:
             percent=percent,
         )
 
-    async def _read(self, budget: Budget) -> Reading:
+    async def _read(self, budget: Budget, again: bool = True) -> Reading:
         if not self._known:
-            self._forget()
+            self._relearn()
         documents, requests = await self._summary(budget)
         row = parse.summary_row(documents.get("summary"))
         self._watch(row)
@@ -237,8 +241,8 @@ class WhatsminerV2:
             if command in _PERIODS_S:
                 self._slow.put(command, documents[command], self._clock.now())
         self._known = True
-        if self._swapped(documents):
-            return await self._read(budget)
+        if self._swapped(documents) and again:
+            return await self._read(budget, again=False)
         return self._reading(documents, fresh)
 
     async def _summary(self, budget: Budget) -> tuple[dict[str, Document], int]:
@@ -250,7 +254,8 @@ class WhatsminerV2:
             try:
                 parts = await self._joined(budget, at_most)
             except DeviceError as error:
-                if self._joins or (isinstance(error, Unreachable) and "port" in error.detail):
+                # A refusal may be the process that is down; the parts by themselves will tell.
+                if self._joins and not isinstance(error, Refused):
                     raise
                 parts = {}
             if set(_JOIN) <= set(parts):
@@ -264,7 +269,7 @@ class WhatsminerV2:
             # "btminer process is down": the rest of the machine still answers.
             documents["status"] = await self._session.read("status", budget)
             return documents, requests + 1
-        self._joins = False
+        self._joins = bool(self._joins)
         return documents, requests
 
     async def _joined(self, budget: Budget, at_most_s: float | None) -> dict[str, Document]:
@@ -283,7 +288,8 @@ class WhatsminerV2:
         rate = fast if fast is not None else steady
         if "status" not in documents and (not rate or parse.is_off(self._slow.get("status"))):
             wanted.append("status")
-        if field.power_w(row.get("Power"), True) is None and field.power_w(row.get("Power_RT"), True) is None and rate:
+        watts = [field.power_w(row.get(key), True) for key in ("Power", "Power_RT")]
+        if rate and watts == [None, None]:
             wanted.append("get_psu")
         listed = parse.summary_errors(row)
         cached = self._slow.get("get_error_code")
@@ -291,10 +297,13 @@ class WhatsminerV2:
             known = parse.reading_of({"get_error_code": cached}, None).errors or ()
             if {error.code for error in known} != {error.code for error in listed}:
                 self._slow.drop("get_error_code")
-        wanted += self._slow.due(self._clock.now())
+        due = self._slow.due(self._clock.now())
         if "edevs" not in documents and "summary" in documents:
-            # Boards are worth more than a slow fact, but a slow fact must get its turn.
-            wanted.insert(0 if not self._known or not wanted else 1, "edevs")
+            # Without joins boards and slow facts share the second request: every eighth goes to the latter.
+            self._turn = (self._turn + 1) % _SLOW_TURN
+            wanted += ["edevs", *due] if self._turn or not self._known else [*due, "edevs"]
+        else:
+            wanted += due
         return list(dict.fromkeys(wanted))
 
     def _watch(self, row: Document) -> None:
@@ -307,19 +316,21 @@ class WhatsminerV2:
 
     def _swapped(self, documents: Mapping[str, Document]) -> bool:
         """True if the MAC is not the one seen before: everything cached belongs to another machine."""
-        mac = field.mac(parse.message(documents.get("get_miner_info")).get("mac")) or field.mac(
-            parse.summary_row(documents.get("summary")).get("MAC")
-        )
+        info = documents.get("get_miner_info")
+        mac = field.mac(parse.message(info).get("mac"))
+        if mac is None and self._slow.get("get_miner_info") is None:
+            mac = field.mac(parse.summary_row(documents.get("summary")).get("MAC"))
         swapped = mac is not None and self._mac is not None and mac != self._mac
         self._mac = mac or self._mac
         if swapped:
             self._known = False
+            self._percent = None
         return swapped
 
     def _reading(self, documents: dict[str, Document], fresh: set[str]) -> Reading:
         merged = {c: d for c in _PERIODS_S if (d := self._slow.get(c)) is not None} | documents
         if "pools" in merged and "pools" not in fresh:
-            merged["pools"] = _without_counts(merged["pools"])
+            merged["pools"] = parse.without_counts(merged["pools"])
         reading = parse.reading_of(merged, self.endpoint.address)
         return replace(reading, observed_at=self._clock.now())
 
@@ -333,13 +344,10 @@ class WhatsminerV2:
         if command in _PERIODS_S:
             self._slow.failed(command, self._clock.now(), unsupported)
 
-    def _forget(self) -> None:
+    def _relearn(self) -> None:
         self._slow.clear()
         self._joins = None
         self._known = False
-        self._elapsed_s = None
-        self._mac = None
-        self._percent = None
 
     def _budget(self, seconds: float) -> Budget:
         return Budget(self.endpoint.address, seconds)
@@ -379,9 +387,3 @@ def commands_of(step: Step) -> tuple[str, dict[str, str]]:
     if step.verb is Verb.PERCENT:
         return "set_power_pct_v2", {"percent": str(step.value)}
     return ("restore_power_pct" if step.verb is Verb.FULL_POWER else "power_on"), {}
-
-
-def _without_counts(document: Document) -> Document:
-    """Old pools without their counters: a count from minutes ago is not this poll's."""
-    pools: list[dict[str, Any]] = field.rows(document.get("POOLS"))
-    return {**document, "POOLS": [{k: v for k, v in p.items() if k not in ("Accepted", "Rejected", "Stale")} for p in pools]}

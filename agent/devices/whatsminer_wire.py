@@ -10,9 +10,8 @@ import asyncio
 import contextlib
 import json
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
-from typing import Any
 
 from agent.errors import Malformed, Timeout, Unreachable
 
@@ -67,7 +66,8 @@ class Wire:
         """Send one v2 request and return its reply, which ends at the close, or where the JSON is complete.
 
         Raises:
-            Unreachable: closed before a byte came. Timeout: the deadline passed. Malformed: the reply is too long.
+            Unreachable: closed before a byte came. Timeout: the deadline passed.
+            Malformed: the reply is too long.
         """
         with self._translated(deadline_s):
             async with asyncio.timeout(deadline_s):
@@ -120,7 +120,7 @@ class Wire:
                 raise Malformed(self._address, f"the reply is longer than {LIMIT_BYTES} bytes")
 
     @contextlib.contextmanager
-    def _translated(self, deadline_s: float) -> Any:
+    def _translated(self, deadline_s: float) -> Iterator[None]:
         try:
             yield
         except TimeoutError as error:
@@ -151,7 +151,7 @@ async def connect(address: str, port: int, deadline_s: float) -> AsyncIterator[W
         yield wire
 
 
-def encode(command: dict[str, Any]) -> bytes:
+def encode(command: Mapping[str, object]) -> bytes:
     """A command as compact JSON."""
     return json.dumps(command, separators=(",", ":")).encode()
 

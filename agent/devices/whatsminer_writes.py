@@ -1,4 +1,7 @@
-"""What a permitted setting means on a Whatsminer, step by step. Pure: the drivers turn steps into commands."""
+"""What a permitted setting means on a Whatsminer, step by step.
+
+Pure: it compares with the state the driver has read, and the driver turns steps into commands.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,8 @@ def plan(permitted: PermittedSetting, state: State, address: str) -> list[Step]:
     A miner that is switched off is switched on before anything else is set.
 
     Raises:
-        Unsupported: no Whatsminer has this knob or mode. Refused: the value is outside what the firmware takes.
+        Unsupported: no Whatsminer has this knob or mode.
+        Refused: the value is outside what the firmware takes.
     """
     setting = permitted.setting
     if setting.value == "sleep" or setting.knob in (Knob.HASHRATE_PERCENT, Knob.FREQUENCY_PERCENT):

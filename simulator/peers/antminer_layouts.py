@@ -82,7 +82,7 @@ def legacy_stats(state: MachineState) -> Json:
     for slot, board in slots:
         row[f"temp_pcb{slot}"] = _joined(board.pcb_temps_c if board else None)
         row[f"temp_chip{slot}"] = _joined(board.chip_temps_c if board else None)
-        row[f"temp_pic{slot}"] = _joined(_pic_temps(board) if board else None)
+        row[f"temp_pic{slot}"] = _joined(_pic_temps(state) if board else None)
     row |= {f"freq{slot}": round(board.frequency_mhz) if board else 0 for slot, board in slots}
     row["total_rateideal"] = ghs(state.hashrate_ideal_ths)
     row["rate_unit"] = "GH"
@@ -291,7 +291,7 @@ def new_stats(state: MachineState, power_field: float | None = None) -> Json:
             "rate_real": ghs(board.hashrate_ths),
             "asic_num": board.chips,
             "asic": asic_map(board, 3),
-            "temp_pic": _rounded(_pic_temps(board)),
+            "temp_pic": _rounded(_pic_temps(state)),
             "temp_pcb": _rounded(board.pcb_temps_c),
             "temp_chip": _rounded(board.chip_temps_c),
             "hw": board.hw_errors,
@@ -395,8 +395,9 @@ def _joined(values: Sequence[float] | None) -> str:
     return "-".join(str(round(value)) for value in values) if values else "0-0-0-0"
 
 
-def _pic_temps(board: BoardState) -> tuple[float, ...]:
-    return tuple(max(value - 10.0, 0.0) for value in board.pcb_temps_c)
+def _pic_temps(state: MachineState) -> tuple[float, ...]:
+    # Sensors 1 and 2 sit on the outlet side, 3 and 4 on the inlet side.
+    return (state.outlet_c, state.outlet_c, state.inlet_c, state.inlet_c)
 
 
 def _miner_id(state: MachineState) -> str:

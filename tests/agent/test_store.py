@@ -88,7 +88,7 @@ def test_every_version_of_a_record_is_queued_once_with_its_own_key(path: Path) -
     store, _ = open_store(path, "s", NOW)
     store.put_act(an_act())
     store.put_act(an_act(status="sent"))
-    assert [(e.seq, e.key) for e in store.pending(10)] == [(1, "a1.v1"), (2, "a1.v2")]
+    assert [(e.seq, e.key.partition(".")[2]) for e in store.pending(10)] == [(1, "a1.v1"), (2, "a1.v2")]
     store.acknowledge(1)
     assert [e.seq for e in store.pending(10)] == [2]
     store.close()

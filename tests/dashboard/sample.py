@@ -63,7 +63,7 @@ class SampleSite:
         moment = moment or record.intended_at  # type: ignore[attr-defined]
         return Envelope(
             seq=self._seq,
-            kind=kind,  # type: ignore[arg-type]
+            kind=kind,
             key=key or f"{kind}-{self._seq}",
             at=moment,
             body=record.model_dump(mode="json"),
@@ -79,6 +79,7 @@ class SampleSite:
         profit = hashrate * HASHPRICE - power * 0.024 * tariff
         worse = 1.05 - 0.03 * (i % 3)
         gain = interval(round(0.12 + 0.35 * ((i * 7) % 5) - 0.2 * (i % 2), 2), 0.18 + 0.05 * (i % 4))
+        why = "Power costs more than the last 15 % of hashrate earn until 21:00."
         values: dict[str, Any] = {
             "miner_id": mac(i),
             "address": f"10.20.{i // 200}.{i % 200 + 10}",
@@ -101,9 +102,7 @@ class SampleSite:
             "proposed": power_limit(round(watts * 0.085) * 10) if i % 3 == 0 else None,
             "gain_usd_per_day": gain if i % 3 == 0 else None,
             "recommendation_id": f"rec-{i}" if i % 3 == 0 else None,
-            "why": "Power costs more than the last 15 % of hashrate earn until 21:00."
-            if i % 3 == 0
-            else None,
+            "why": why if i % 3 == 0 else None,
         }
         return MinerLine.model_validate(values | changes)
 

@@ -1,4 +1,4 @@
-"""A dashboard on a real socket for tests: the service, its database, its clock, and clients that speak to it."""
+"""A dashboard on a real socket for tests: service, database, clock, and clients that speak to it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.clock import ManualClock, SystemClock
 from agent.records import Envelope
@@ -74,7 +78,7 @@ def _prepared(sites: tuple[str, ...]) -> tuple[bytes, dict[str, str], str]:
         path = Path(folder) / "fleet.sqlite3"
         database, clock = open_database(path), ManualClock(NOW)
         for site in sites:
-            add_site(database, clock, site, lambda token, site=site: tokens.update({site: token}))
+            add_site(database, clock, site, partial(tokens.__setitem__, site))
         add_operator(database, clock, "maria", PASSWORD)
         session = sign_in(database, SystemClock(), "maria", PASSWORD, "127.0.0.1")
         database.close()
@@ -127,3 +131,25 @@ def csrf(page: str) -> str:
     found = re.search(r'name="csrf" value="([0-9a-f]+)"', page)
     assert found is not None
     return found[1]
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    own = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(own)
+    return folder / "cert.pem", folder / "key.pem"

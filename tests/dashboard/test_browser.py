@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from agent.records import Decisions
 from tests.dashboard.sample import SampleSite, mac
@@ -55,6 +55,10 @@ class Person:
             "console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None
         )
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
 
     async def sign_in(self, path: str = "/") -> Page:
         await self.page.goto(self.url + path)

@@ -6,15 +6,12 @@ import pytest
 
 from agent.records import Interval, SettingRecord
 from dashboard import wording
-from dashboard.charts import Scale, nice_range, profit_chart
-from dashboard.schema import SummaryRow
+from dashboard.charts import ProfitPoint, Scale, nice_range, profit_chart
 from tests.dashboard.serving import NOW
 
 
-def row(minutes: float, profit: float | None, nominal: float | None) -> SummaryRow:
-    return SummaryRow(
-        at=NOW + timedelta(minutes=minutes), profit_usd_per_day=profit, profit_nominal_usd_per_day=nominal
-    )
+def row(minutes: float, profit: float | None, nominal: float | None) -> ProfitPoint:
+    return ProfitPoint(NOW + timedelta(minutes=minutes), profit, nominal)
 
 
 @pytest.mark.parametrize(
@@ -58,20 +55,20 @@ def test_bars_stay_in_their_box_however_narrow_the_interval() -> None:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        (None, "–"),
+        (None, "\N{EN DASH}"),
         (0.0, "$0.00"),
         (-0.004, "$0.00"),
-        (-3.456, "−$3.46"),
+        (-3.456, "\N{MINUS SIGN}$3.46"),
         (1234.5, "$1,234.50"),
         (12345.6, "$12,346"),
-    ],  # noqa: RUF001
+    ],
 )
 def test_money_is_worded(value: float | None, shown: str) -> None:
     assert wording.usd(value) == shown
 
 
 def test_a_gain_carries_its_sign() -> None:
-    assert [wording.gain(v) for v in (1.5, 0.0, -1.5)] == ["+$1.50", "$0.00", "−$1.50"]  # noqa: RUF001
+    assert [wording.gain(v) for v in (1.5, 0.0, -1.5)] == ["+$1.50", "$0.00", "\N{MINUS SIGN}$1.50"]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +89,19 @@ def test_a_setting_is_worded(knob: str, value: float | str | None, shown: str) -
 )
 def test_an_age_is_worded(seconds: float, shown: str) -> None:
     assert wording.ago(NOW - timedelta(seconds=seconds), NOW) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("power_w", "power, W"),
+        ("hashprice_usd_per_ths_day", "hashprice, USD per TH/s and day"),
+        ("price_usd_per_kwh", "price, USD/kWh"),
+        ("tariff", "tariff"),
+    ],
+)
+def test_a_field_is_worded_with_its_unit(name: str, shown: str) -> None:
+    assert wording.quantity(name) == shown
 
 
 def test_a_probability_never_claims_certainty() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-import os
+import asyncio
 import signal
+import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -12,8 +14,11 @@ import httpx
 import pytest
 
 from agent.cli import main
-from dashboard.server import Listen
-from tests.dashboard.serving import PASSWORD
+from agent.clock import ManualClock
+from dashboard.database import open_database
+from dashboard.people import add_operator
+from dashboard.server import Listen, Service, Tls
+from tests.dashboard.serving import NOW, PASSWORD, self_signed
 
 COMMAND = [sys.executable, "-m", "agent", "dashboard"]
 
@@ -124,7 +129,9 @@ def test_it_serves_until_a_signal_and_leaves_quietly(tmp_path: Path, number: sig
         "--clock",
         clock,
     ]
-    process = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, *words, "--clock", clock], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         give_up = time.monotonic() + 20
         while not ready.exists():
@@ -140,16 +147,17 @@ def test_it_serves_until_a_signal_and_leaves_quietly(tmp_path: Path, number: sig
     assert process.returncode == 0
     assert out == ""
     assert "Traceback" not in err
-    assert err.strip().splitlines() == [f"dashboard: {url}  (Ctrl-C stops it)"]
+    assert err.strip().splitlines() == [
+        f"nobody can sign in yet: hashmargin dashboard add-operator NAME --db {db}",
+        f"dashboard: {url}  (Ctrl-C stops it)",
+    ]
     assert not ready.exists()
 
 
 def test_listening_beyond_this_machine_without_tls_is_warned_about(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     words = ["serve", "--db", str(tmp_path / "db"), "--listen", "0.0.0.0:0", "--ready-file", str(ready)]
-    process = subprocess.Popen(
-        [*COMMAND, *words], stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "80"}
-    )
+    process = subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE, text=True)
     try:
         give_up = time.monotonic() + 20
         while not ready.exists():
@@ -163,9 +171,27 @@ def test_listening_beyond_this_machine_without_tls_is_warned_about(tmp_path: Pat
 
 
 def test_a_taken_port_is_said_plainly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert run("serve", "--db", tmp_path / "db", "--listen", f"127.0.0.1:{port}") == 2
     assert "Address already in use" in capsys.readouterr().err
+
+
+async def test_with_a_certificate_it_serves_tls_and_cookies_never_leave_it(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    database = open_database(tmp_path / "fleet.sqlite3")
+    add_operator(database, ManualClock(NOW), "maria", PASSWORD)
+    service = Service(database, ManualClock(NOW), Listen("127.0.0.1", 0), Tls(certificate, key))
+    task = asyncio.create_task(service.serve_until_stopped())
+    try:
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        async with httpx.AsyncClient(verify=trusting, trust_env=False, timeout=10.0) as client:
+            form = {"name": "maria", "password": PASSWORD}
+            answer = await client.post(f"{service.url}/login", data=form)
+    finally:
+        service.should_exit = True
+        await task
+        database.close()
+    assert service.url.startswith("https://")
+    assert "; secure" in answer.headers["set-cookie"].lower()
+    assert "strict-transport-security" in answer.headers

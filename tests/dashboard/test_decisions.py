@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import httpx
@@ -196,3 +197,11 @@ async def test_nobody_is_sent_elsewhere_after_deciding(
         token = csrf((await client.get("/")).text)
         answer = await client.post("/decide", data={"csrf": token, "approve": "quarry/rec-0", "back": back})
     assert answer.headers["location"] == "/"
+
+
+async def test_of_many_at_once_exactly_one_decides(running: Running, proposed: SampleSite) -> None:
+    async with running.signed_in() as client:
+        token = csrf((await client.get("/")).text)
+        forms = [{"csrf": token, verdict: "quarry/rec-0"} for verdict in ("approve", "reject") * 5]
+        await asyncio.gather(*(client.post("/decide", data=form) for form in forms))
+    assert len((await decisions(running)).json()["decisions"]) == 1

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx
@@ -226,7 +228,7 @@ async def test_an_oversized_body_is_refused_by_its_stated_length(running: Runnin
 
 
 async def test_an_oversized_body_of_unstated_length_is_refused_on_the_way(running: Running) -> None:
-    async def drip():  # type: ignore[no-untyped-def]
+    async def drip() -> AsyncIterator[bytes]:
         for _ in range(6):
             yield b" " * (1024 * 1024)
 
@@ -276,3 +278,12 @@ async def test_a_record_kept_for_ever_is_kept_without_the_miner_lines(
         row = session.scalars(select(StoredRecord)).one()
         assert row.body["miners"] == []
         assert row.body["hashrate_ths"] > 0
+
+
+async def test_the_same_batch_sent_many_times_at_once_is_stored_once(
+    running: Running, site: SampleSite
+) -> None:
+    envelopes = [site.envelope(site.alert(NOW, key=f"a{i}")) for i in range(20)]
+    answers = await asyncio.gather(*(running.deliver(envelopes) for _ in range(8)))
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert sum(answer.json()["stored"] for answer in answers) == stored(running) == 20

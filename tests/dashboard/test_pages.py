@@ -44,9 +44,7 @@ def row(html: str, miner_id: str) -> str:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_every_page_is_there_with_and_without_data(
-    running: Running, filled: SampleSite, path: str
-) -> None:
+async def test_every_page_is_there(running: Running, filled: SampleSite, path: str) -> None:
     assert "hashmargin" in await page(running, path)
 
 
@@ -97,7 +95,7 @@ async def test_an_estimated_power_is_marked_and_a_measured_one_is_not(
 
 async def test_unknown_power_is_a_dash_never_zero(running: Running, filled: SampleSite) -> None:
     text = row(await page(running, "/sites/quarry"), mac(4))
-    assert " – – " in text
+    assert " \N{EN DASH} \N{EN DASH} " in text
     assert " 0 W" not in text
 
 
@@ -191,3 +189,12 @@ async def test_the_api_describes_itself_to_who_is_signed_in_only(running: Runnin
     async with running.signed_in() as client:
         schema = (await client.get("/api/openapi.json")).json()
     assert set(schema["paths"]) == {"/api/v1/sites/{site_id}/records", "/api/v1/sites/{site_id}/decisions"}
+
+
+async def test_a_site_that_reports_rarely_is_given_longer(running: Running, site: SampleSite) -> None:
+    hourly = [site.envelope(site.summary(NOW - timedelta(hours=hours))) for hours in (1, 0)]
+    await running.deliver(hourly)
+    running.clock.advance(timedelta(hours=2).total_seconds())
+    assert "1 of 2 sites heard" in await page(running, "/")
+    running.clock.advance(timedelta(hours=1, minutes=1).total_seconds())
+    assert "0 of 2 sites heard" in await page(running, "/")

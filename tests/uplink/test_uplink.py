@@ -7,27 +7,28 @@ import ssl
 import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import func, select
 
 from agent.clock import ManualClock
 from agent.config import DashboardConfig
 from agent.errors import UplinkError
 from agent.records import Decision, Envelope
+from agent.store import open_store
 from agent.uplink import MAX_REFUSED_PER_PUSH, Uplink
+from agent.uplink import Outbox as OutboxProtocol
 from dashboard.decisions import decide
 from dashboard.schema import RecommendationRow, StoredRecord
 from tests.dashboard.conftest import host  # noqa: F401 - a fixture
 from tests.dashboard.sample import SampleSite
-from tests.dashboard.serving import NOW, Host, Running
+from tests.dashboard.serving import NOW, Host, Running, self_signed
 
+DECISIONS = b'{"decisions": [%b]}'
+DECISION = (
+    b'{"seq": 5, "recommendation_id": "a", "verdict": "approved", "by": "x", "at": "2026-07-10T14:00:00Z"}'
+)
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -68,7 +69,7 @@ def site() -> SampleSite:
 
 @asynccontextmanager
 async def linked(
-    url: str, outbox: Outbox, clock: ManualClock, token: str = "t", deadline_s: float = 10.0
+    url: str, outbox: OutboxProtocol, clock: ManualClock, token: str = "t", deadline_s: float = 10.0
 ) -> AsyncIterator[Uplink]:
     config = DashboardConfig(url=url, token_file=Path("/nowhere"), deadline_s=deadline_s)
     uplink = Uplink(config, "quarry", token, clock, outbox, random.Random(1))
@@ -319,14 +320,9 @@ async def test_decisions_arrive_once_and_in_order(running: Running, site: Sample
         b"garbage",
         b"[]",
         b'{"decisions": [{"seq": 1}]}',
-        b'{"decisions": [{"seq": 5, "recommendation_id": "a", "verdict": "maybe", "by": "x", "at": "2026-07-10T14:00:00Z"}]}',
-        b'{"decisions": [%b, %b]}'
-        % (
-            (
-                b'{"seq": 5, "recommendation_id": "a", "verdict": "approved", "by": "x", "at": "2026-07-10T14:00:00Z"}',
-            )
-            * 2
-        ),
+        DECISIONS % DECISION.replace(b"approved", b"maybe"),
+        DECISIONS % (DECISION + b", " + DECISION),
+        DECISIONS % DECISION.replace(b"5", b"0"),
     ],
 )
 async def test_decisions_that_make_no_sense_are_not_stored(site: SampleSite, body: bytes) -> None:
@@ -351,23 +347,19 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(site: SampleSite
     assert len(outbox.queue) == 1
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    own = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
-    (folder / "key.pem").write_bytes(own)
-    return folder / "cert.pem", folder / "key.pem"
+async def test_the_agents_own_store_is_emptied_and_takes_the_decisions(
+    running: Running, site: SampleSite, tmp_path: Path
+) -> None:
+    store, _ = open_store(tmp_path / "agent.sqlite3", "quarry", NOW)
+    try:
+        store.put_summary(site.summary(NOW))
+        store.put_recommendation(site.recommendation(0, NOW))
+        store.put_alert(site.alert(NOW))
+        async with linked(running.url, store, running.clock, running.tokens["quarry"]) as uplink:
+            assert (await uplink.push_once()).stored == 3
+            approve(running, "rec-0")
+            assert (await uplink.pull_once()).received == 1
+        assert store.pending(10) == []
+        assert [d.recommendation_id for d in store.new_decisions()] == ["rec-0"]
+    finally:
+        store.close()

@@ -1,0 +1,111 @@
+"""The Antminer's configuration as read and as written: which keys to change, and that nothing else changed.
+
+The firmware reads some keys under other names than it writes, and resets what a write leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.devices.antminer_parse import mode_number, work_mode
+from agent.devices.numbers import number
+from agent.errors import Malformed, Unsupported
+from agent.hardware.catalogue import find
+from agent.setting import Knob, Setting
+
+_READ_MODE, _WRITE_MODE = "bitmain-work-mode", "miner-mode"
+_READ_LEVEL, _WRITE_LEVEL = "bitmain-freq-level", "freq-level"
+_PERCENT = "bitmain-hashrate-percent"
+_NUMBERS = {"normal": 0, "sleep": 1, "stopped": 1, "high": 2, "efficient": 2, "low": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole configuration to write, and the keys that are meant to change when read back."""
+
+    body: dict[str, Any]
+    changes: dict[str, int | str]
+
+
+def usable(conf: Mapping[str, Any], address: str) -> dict[str, Any]:
+    """The configuration, if it is whole enough to be written back.
+
+    Raises:
+        Malformed: pools are missing, broken or the literal "ERR", or there is no mode; writing such a
+            configuration back would wipe the owner's pools.
+    """
+    pools = conf.get("pools")
+    if not isinstance(pools, list) or not 1 <= len(pools) <= 3:
+        raise Malformed(address, "get_miner_conf.cgi: no whole list of pools; nothing is written")
+    for pool in pools:
+        if not isinstance(pool, dict) or not all(
+            isinstance(pool.get(k), str) for k in ("url", "user", "pass")
+        ):
+            raise Malformed(address, "get_miner_conf.cgi: a pool is incomplete; nothing is written")
+        if "ERR" in (pool["url"], pool["user"]):
+            raise Malformed(
+                address, "get_miner_conf.cgi: pools read ERR (pool protection); nothing is written"
+            )
+    if not any(pool["url"] for pool in pools):
+        raise Malformed(address, "get_miner_conf.cgi: every pool is empty; nothing is written")
+    if mode_number(conf.get(_READ_MODE)) is None:
+        raise Malformed(address, f"get_miner_conf.cgi: {_READ_MODE} is missing; nothing is written")
+    return dict(conf)
+
+
+def shown(conf: Mapping[str, Any], knob: Knob, model: str | None) -> Setting | None:
+    """What the configuration says is set, in terms of `knob`; None where it does not say."""
+    profile = find(model) if model is not None else None
+    mode = work_mode(mode_number(conf.get(_READ_MODE)), profile)
+    if mode is None:
+        return None
+    if knob is Knob.STOP and mode == "sleep":
+        return Setting(Knob.STOP)
+    if knob is Knob.HASHRATE_PERCENT and mode != "sleep":
+        percent = number(conf.get(_PERCENT))
+        return Setting(knob, percent) if percent is not None else None
+    return Setting(Knob.WORK_MODE, mode)
+
+
+def plan_write(conf: Mapping[str, Any], target: Setting, model: str | None, address: str) -> Plan:
+    """The configuration to send so that `target` holds and everything else stays.
+
+    Raises:
+        Unsupported: the firmware has no such key, or the model no such mode.
+    """
+    mode = (
+        str(target.value)
+        if target.knob is Knob.WORK_MODE
+        else "sleep"
+        if target.knob is Knob.STOP
+        else "normal"
+    )
+    # What is null on reading is missing on the device, and stays missing.
+    body = {key: value for key, value in conf.items() if value is not None}
+    changes: dict[str, int | str] = {}
+    wanted = _NUMBERS.get(mode)
+    if wanted is None:
+        raise Unsupported(address, f"stock Antminer firmware has no mode {mode!r}")
+    if target.knob is Knob.HASHRATE_PERCENT:
+        if conf.get(_PERCENT) is None:
+            raise Unsupported(address, "this firmware does not offer a hashrate percentage")
+        changes[_PERCENT] = str(round(float(target.value or 0.0)))
+        body[_PERCENT] = changes[_PERCENT]
+        asleep = mode_number(conf.get(_READ_MODE)) == 1
+        wanted = 0 if asleep else mode_number(conf.get(_READ_MODE)) or 0
+    elif target.knob not in (Knob.WORK_MODE, Knob.STOP):
+        raise Unsupported(address, f"stock Antminer firmware has no control {target.knob}")
+    # Some firmware takes only text, some only numbers: answer in the type it speaks itself.
+    body[_WRITE_MODE] = str(wanted) if isinstance(conf.get(_READ_MODE), str) else wanted
+    body[_READ_MODE] = body[_WRITE_MODE]
+    changes[_READ_MODE] = wanted
+    if conf.get(_READ_LEVEL) is not None:
+        body[_WRITE_LEVEL] = conf[_READ_LEVEL]
+    return Plan(body, changes)
+
+
+def unchanged_but_for(plan: Plan, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """True if every key that was not meant to change reads as before, pools above all."""
+    return all(after.get(key) == value for key, value in before.items() if key not in plan.changes)

@@ -1,0 +1,95 @@
+"""The firmware families that have a driver, by the name used on the command line and in site files."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from agent.clock import Clock
+from agent.devices import antminer_stock, whatsminer_v2, whatsminer_v3
+from agent.devices.device import Device, Endpoint
+from agent.errors import InputError
+from agent.hardware.profile import HardwareProfile
+from agent.reading import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyInfo:
+    """One family: whose machines it speaks to, and its entry points.
+
+    Args:
+        vendor, firmware: the profiles it claims are those of the vendor with controls for the firmware.
+        main_port: name of the port in `Ports` that `--port` stands for.
+    """
+
+    name: str
+    vendor: str
+    firmware: str
+    main_port: str
+    open: Callable[[Endpoint, Clock], Device]
+    capture: Callable[[Endpoint, Clock], Awaitable[dict[str, bytes]]]
+    decode: Callable[[Mapping[str, bytes], str | None], Reading]
+
+
+FAMILIES: dict[str, FamilyInfo] = {
+    info.name: info
+    for info in (
+        FamilyInfo(
+            "antminer-stock",
+            "bitmain",
+            "stock",
+            "api",
+            antminer_stock.AntminerStock,
+            antminer_stock.capture,
+            antminer_stock.decode,
+        ),
+        FamilyInfo(
+            "whatsminer-v2",
+            "microbt",
+            "stock",
+            "api",
+            whatsminer_v2.WhatsminerV2,
+            whatsminer_v2.capture,
+            whatsminer_v2.decode,
+        ),
+        FamilyInfo(
+            "whatsminer-v3",
+            "microbt",
+            "stock",
+            "api_v3",
+            whatsminer_v3.WhatsminerV3,
+            whatsminer_v3.capture,
+            whatsminer_v3.decode,
+        ),
+    )
+}
+
+
+def family(name: str) -> FamilyInfo:
+    """The family of that name.
+
+    Raises:
+        InputError: there is none; the message lists them.
+    """
+    found = FAMILIES.get(name)
+    if found is None:
+        raise InputError(f"unknown family {name!r}; expected one of {', '.join(FAMILIES)}")
+    return found
+
+
+def open_device(name: str, endpoint: Endpoint, clock: Clock) -> Device:
+    """The driver of a family for one miner; nothing is sent yet.
+
+    Raises:
+        InputError: no such family.
+    """
+    return family(name).open(endpoint, clock)
+
+
+def families_for(profile: HardwareProfile) -> tuple[str, ...]:
+    """The families whose drivers claim a profile."""
+    return tuple(
+        info.name
+        for info in FAMILIES.values()
+        if info.vendor == profile.vendor and info.firmware in profile.controls
+    )

@@ -1,0 +1,111 @@
+"""Which family a host belongs to, by cheap reads alone: text on 4028, then the front page of port 80.
+
+A frame on 4433 is sent only to a host that has shown itself to be a Whatsminer.
+"""
+
+from __future__ import annotations
+
+import json
+
+from agent.clock import Clock
+from agent.devices.device import Endpoint
+from agent.devices.transport import exchange
+from agent.devices.whatsminer_v3 import WhatsminerV3
+from agent.errors import DeviceError, Timeout, Unreachable, Unsupported
+
+_LIMIT_BYTES = 1024 * 1024
+# Custom firmware imitates the stock one, so its marks are looked for first.
+_MARKS: tuple[tuple[str, str], ...] = (
+    ("LUXMINER", "LuxOS"),
+    ("LUXOR FIRMWARE", "LuxOS"),
+    ("BOSMINER", "BraiinsOS"),
+    ("BOSER", "BraiinsOS"),
+    ("BRAIINS OS", "BraiinsOS"),
+    ("VNISH", "VNish"),
+    ("ANTHILLOS", "VNish"),
+    ("BITMICRO", "whatsminer"),
+    ("BTMINER", "whatsminer"),
+    ("WHATSMINER", "whatsminer"),
+    ("/CGI-BIN/LUCI", "whatsminer"),
+    ("ANTMINER", "antminer-stock"),
+)
+
+
+async def identify_family(endpoint: Endpoint, clock: Clock) -> str:
+    """The name of the family in `agent.devices.families`.
+
+    Raises:
+        Unsupported: a firmware without a driver. Unreachable, Timeout: nobody answers on 4028 or 80.
+    """
+    problem: DeviceError | None = None
+    answered = False
+    for command in ("version", "devdetails"):
+        payload = json.dumps({"command": command}, separators=(",", ":")).encode()
+        try:
+            answer = await exchange(
+                endpoint.address,
+                endpoint.ports.api,
+                payload,
+                deadline_s=endpoint.deadline_s,
+                limit_bytes=_LIMIT_BYTES,
+            )
+        except Timeout:
+            # A host that takes the connection and says nothing would do so again.
+            raise
+        except DeviceError as error:
+            problem = error
+            break
+        answered = True
+        found = _mark(answer)
+        if found is not None:
+            return await _settle(found, endpoint, clock)
+    try:
+        page = await _front_page(endpoint)
+    except DeviceError as error:
+        if answered:
+            raise Unsupported(
+                endpoint.address, "answers on 4028, but as no family that is known here"
+            ) from error
+        raise problem or error from None
+    found = _mark(page) or ("whatsminer" if _moves_to_https(page) else None)
+    if found is None:
+        raise Unsupported(
+            endpoint.address, "answers, but as no family that is known here; name it with --family"
+        )
+    return await _settle(found, endpoint, clock)
+
+
+async def _settle(found: str, endpoint: Endpoint, clock: Clock) -> str:
+    if found == "antminer-stock":
+        return found
+    if found != "whatsminer":
+        raise Unsupported(endpoint.address, f"runs {found}, for which there is no driver yet")
+    try:
+        await WhatsminerV3(endpoint, clock).identify()
+    except DeviceError:
+        return "whatsminer-v2"
+    return "whatsminer-v3"
+
+
+async def _front_page(endpoint: Endpoint) -> bytes:
+    request = f"GET / HTTP/1.0\r\nHost: {endpoint.address}\r\nConnection: close\r\n\r\n".encode()
+    try:
+        return await exchange(
+            endpoint.address,
+            endpoint.ports.web,
+            request,
+            deadline_s=min(3.0, endpoint.deadline_s),
+            limit_bytes=_LIMIT_BYTES,
+        )
+    except Timeout as error:
+        raise Unreachable(endpoint.address, "port 80 takes the connection and says nothing") from error
+
+
+def _mark(answer: bytes) -> str | None:
+    text = answer[:65536].decode("utf-8", errors="replace").upper()
+    return next((family for mark, family in _MARKS if mark in text), None)
+
+
+def _moves_to_https(page: bytes) -> bool:
+    head = page[:2048].decode("latin-1").lower()
+    return head.startswith("http/") and " 307 " in head.split("\r\n", 1)[0] and "location: https" in head

@@ -1,0 +1,111 @@
+"""Reads every miner of a site at once, each under its own deadline, and keeps their drivers between polls.
+
+A failure is a result like any other; what it means for decisions is left to the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from agent.clock import Clock
+from agent.devices.device import Device, Endpoint
+from agent.devices.families import open_device
+from agent.devices.identify import identify_family
+from agent.errors import DeviceError, Malformed, Timeout
+from agent.reading import Reading
+from agent.telemetry import PollResult
+
+
+@dataclass(frozen=True, slots=True)
+class PollTarget:
+    """One miner to poll. `family` None: find out at the first contact and remember."""
+
+    miner_id: str
+    endpoint: Endpoint
+    family: str | None = None
+
+
+class _Line:
+    """One miner's driver and the lock that keeps it to one connection at a time."""
+
+    def __init__(self, target: PollTarget) -> None:
+        self.target = target
+        self.lock = asyncio.Lock()
+        self.device: Device | None = None
+
+
+class Poller:
+    """Polls a fixed list of miners.
+
+    Args:
+        concurrency: how many are read at the same time.
+    """
+
+    def __init__(self, targets: Sequence[PollTarget], clock: Clock, concurrency: int = 200) -> None:
+        self._clock = clock
+        self._lines = [_Line(target) for target in targets]
+        self._by_place = {
+            (line.target.endpoint.address, line.target.endpoint.ports.api): line for line in self._lines
+        }
+        self._places = asyncio.Semaphore(concurrency)
+
+    async def poll_once(self, on_result: Callable[[PollResult], None] | None = None) -> list[PollResult]:
+        """Read every miner once; one result per target, in their order. Raises for none of them."""
+
+        async def one(line: _Line) -> PollResult:
+            result = await self._poll(line)
+            if on_result is not None:
+                on_result(result)
+            return result
+
+        return list(await asyncio.gather(*(one(line) for line in self._lines)))
+
+    @asynccontextmanager
+    async def exclusive(self, endpoint: Endpoint) -> AsyncIterator[Device]:
+        """The driver of the miner at `endpoint`, for the calling task alone.
+
+        Raises:
+            DeviceError: its family is not known yet and cannot be found out.
+        """
+        line = self._by_place[(endpoint.address, endpoint.ports.api)]
+        async with line.lock:
+            yield await self._device(line)
+
+    async def _poll(self, line: _Line) -> PollResult:
+        target = line.target
+        async with self._places:
+            started = self._clock.now()
+            reading: Reading | None = None
+            failure: DeviceError | None = None
+            try:
+                # The deadline covers all requests of one read, and waiting for a write to finish.
+                async with asyncio.timeout(target.endpoint.deadline_s), line.lock:
+                    device = await self._device(line)
+                    reading = await device.read()
+            except TimeoutError:
+                waited = target.endpoint.deadline_s
+                busy = " (a change is being sent)" if line.lock.locked() else ""
+                failure = Timeout(target.endpoint.address, f"no whole answer within {waited:g} s{busy}")
+            except DeviceError as error:
+                failure = error
+            except RecursionError:
+                failure = Malformed(target.endpoint.address, "the reply is nested too deeply")
+            return PollResult(
+                target.miner_id,
+                target.endpoint.address,
+                started,
+                self._clock.now(),
+                reading,
+                failure,
+                line.device.family if line.device is not None else target.family,
+            )
+
+    async def _device(self, line: _Line) -> Device:
+        if line.device is None:
+            target = line.target
+            family = target.family or await identify_family(target.endpoint, self._clock)
+            line.device = open_device(family, target.endpoint, self._clock)
+        return line.device

@@ -1,0 +1,451 @@
+"""FARM.yaml: which machines a simulated farm has, and running them as real socket peers on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from agent.clock import Clock
+from agent.errors import HashmarginError, InputError
+from agent.yamlfile import StrictModel, load_yaml
+from simulator.machine import Machine
+from simulator.peers import Faults, Peer, PeerOptions, PeerPorts, serve
+from simulator.physics_file import FirmwareKind, ModelPhysics, Physics, default_physics, load_physics
+from simulator.weather import Ambient, Seasonal, constant, from_csv
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Celsius = Annotated[float, Field(ge=-60.0, le=80.0)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+MAX_MINERS = 20_000
+_STARTING_AT_ONCE = 64
+
+
+class ConstantAmbient(StrictModel):
+    """The same temperature always."""
+
+    kind: Literal["constant"]
+    celsius: Celsius
+
+
+class SeriesAmbient(StrictModel):
+    """A CSV with `time_utc` and `temp_c`; a relative path is taken from the farm file's folder."""
+
+    kind: Literal["series"]
+    path: Path
+
+
+class SeasonalAmbient(StrictModel):
+    """A made-up climate; see `simulator.weather.Seasonal`."""
+
+    kind: Literal["seasonal"]
+    mean_c: Celsius = 14.0
+    season_c: Annotated[float, Field(ge=0.0, le=40.0)] = 10.0
+    day_c: Annotated[float, Field(ge=0.0, le=20.0)] = 5.0
+    front_c: Annotated[float, Field(ge=0.0, le=10.0)] = 2.5
+    heat_wave_c: Annotated[float, Field(ge=0.0, le=20.0)] = 8.0
+    heat_waves_per_year: Annotated[float, Field(ge=0.0, le=9.0)] = 3.0
+    utc_offset_h: Annotated[float, Field(ge=-12.0, le=14.0)] = 0.0
+    southern: bool = False
+
+
+AnyAmbient = Annotated[ConstantAmbient | SeriesAmbient | SeasonalAmbient, Field(discriminator="kind")]
+
+
+class FarmPorts(StrictModel):
+    """TCP ports before `port_offset` is added; the defaults are the real ones."""
+
+    api: Port = 4028
+    web: Port = 80
+    status: Port = 6060
+    api_v3: Port = 4433
+
+
+class Login(StrictModel):
+    """What the simulated miner takes for a login. Simulated only, so the password may stand here."""
+
+    username: Annotated[str, Field(min_length=1, max_length=64)]
+    password: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Initial(StrictModel):
+    """What is set when the farm starts, in the words of the machine's commands."""
+
+    work_mode: Literal["normal", "sleep", "low", "high", "efficient"] | None = None
+    power_mode: Literal["low", "normal", "high"] | None = None
+    power_limit_w: Annotated[float, Field(gt=0.0, le=99999.0)] | None = None
+    hashrate_percent: Annotated[float, Field(gt=0.0, le=150.0)] | None = None
+    power_percent: Annotated[float, Field(ge=0.0, le=200.0)] | None = None
+    mining: bool = True
+
+
+class MinerOverride(StrictModel):
+    """What one miner of a group has instead of the group's own."""
+
+    faults: dict[str, bool | int | float] | None = None
+    initial: Initial | None = None
+    missing_boards: list[Annotated[int, Field(ge=0, le=15)]] | None = None
+    site_offset_c: Celsius | None = None
+    running_for_s: Annotated[float, Field(ge=0.0)] | None = None
+    write_enabled: bool | None = None
+
+    @field_validator("faults")
+    @classmethod
+    def _faults(cls, value: dict[str, bool | float] | None) -> dict[str, bool | float] | None:
+        return _checked_faults(value)
+
+
+class Group(StrictModel):
+    """Miners of one model at rising addresses."""
+
+    model: str
+    count: Annotated[int, Field(ge=1, le=MAX_MINERS)] = 1
+    first_address: str
+    firmware: FirmwareKind | None = None
+    ports: FarmPorts = FarmPorts()
+    credentials: Login | None = None
+    write_enabled: bool = True
+    offers_hashrate_percent: bool | None = None
+    initial: Initial = Initial()
+    faults: dict[str, bool | int | float] = {}
+    missing_boards: list[Annotated[int, Field(ge=0, le=15)]] = []
+    site_offset_c: Celsius = 0.0
+    age_days: Annotated[float, Field(ge=0.0, le=5000.0)] = 200.0
+    running_for_s: Annotated[float, Field(ge=0.0)] = 6 * 3600.0
+    tags: list[Name] = []
+    miners: dict[Annotated[str, Field(pattern=r"^\d{1,5}$")], MinerOverride] = {}
+
+    @field_validator("first_address")
+    @classmethod
+    def _loopback(cls, value: str) -> str:
+        try:
+            address = ipaddress.IPv4Address(value)
+        except ValueError:
+            address = None
+        if address is None or not address.is_loopback:
+            raise ValueError("expected an IPv4 address in 127.0.0.0/8, so that nothing leaves this computer")
+        return str(address)
+
+    @field_validator("faults")
+    @classmethod
+    def _faults(cls, value: dict[str, bool | float]) -> dict[str, bool | float]:
+        _checked_faults(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        last = ipaddress.IPv4Address(self.first_address) + (self.count - 1)
+        if not last.is_loopback:
+            raise ValueError(f"{self.count} miners from {self.first_address} leave 127.0.0.0/8")
+        outside = next((index for index in self.miners if int(index) >= self.count), None)
+        if outside is not None:
+            raise ValueError(f"miners.{outside}: the group has miners 0 to {self.count - 1}")
+        return self
+
+
+class FarmFile(StrictModel):
+    """The whole of a FARM.yaml."""
+
+    name: Name = "farm"
+    seed: Annotated[int, Field(ge=0, le=2**53)] = 1
+    start: datetime | None = None
+    clock_factor: Annotated[float, Field(gt=0.0, le=100_000.0)] = 1.0
+    ambient: AnyAmbient = SeasonalAmbient(kind="seasonal")
+    site_offset_c: Celsius = 0.0
+    physics: Path | None = None
+    port_offset: Annotated[int, Field(ge=0, le=60000)] = 0
+    groups: Annotated[list[Group], Field(min_length=1)]
+
+    @field_validator("start")
+    @classmethod
+    def _zoned(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("needs a time zone, for example 2026-03-02T06:00:00Z")
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        seen: dict[str, int] = {}
+        for number, group in enumerate(self.groups):
+            ports = (group.ports.api, group.ports.web, group.ports.status, group.ports.api_v3)
+            if max(ports) + self.port_offset > 65535:
+                raise ValueError(f"groups.{number}: port {max(ports)} + {self.port_offset} is above 65535")
+            for address in _addresses(group):
+                if address in seen:
+                    raise ValueError(f"groups.{number}: {address} already belongs to groups.{seen[address]}")
+                seen[address] = number
+        if len(seen) > MAX_MINERS:
+            raise ValueError(f"{len(seen)} miners, at most {MAX_MINERS}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class FarmMiner:
+    """One miner of a farm, every default and override resolved."""
+
+    address: str
+    physics: ModelPhysics
+    firmware: FirmwareKind
+    ports: PeerPorts
+    login: Login | None
+    write_enabled: bool
+    offers_hashrate_percent: bool
+    initial: Initial
+    faults: Faults
+    missing_boards: tuple[int, ...]
+    site_offset_c: float
+    age_days: float
+    running_for_s: float
+    tags: tuple[str, ...]
+    seed: int
+
+    @property
+    def mac(self) -> str:
+        """A locally administered MAC of its own."""
+        tail = zlib.crc32(f"mac {self.seed} {self.address}".encode())
+        middle = zlib.crc32(f"oui {self.seed} {self.address}".encode()) & 0xFF
+        return ":".join(f"{byte:02x}" for byte in (0x02, middle, *tail.to_bytes(4, "big")))
+
+    @property
+    def serial(self) -> str:
+        """A serial number of its own."""
+        return f"HM{zlib.crc32(f'serial {self.seed} {self.address}'.encode()):010d}"
+
+    @property
+    def family(self) -> str:
+        """The agent's name for the driver that reads it."""
+        return "antminer-stock" if self.firmware.startswith("antminer") else self.firmware
+
+
+@dataclass(frozen=True, slots=True)
+class FarmSpec:
+    """A farm file together with the physics and weather it names."""
+
+    file: FarmFile
+    ambient: Ambient
+    miners: tuple[FarmMiner, ...]
+
+    @property
+    def start(self) -> datetime | None:
+        """When the farm's clock begins, None for now."""
+        return None if self.file.start is None else self.file.start.astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Farm:
+    """A running farm; both mappings are by address."""
+
+    spec: FarmSpec
+    machines: dict[str, Machine]
+    peers: dict[str, Peer]
+
+
+def load_farm(path: Path, seed: int | None = None) -> FarmSpec:
+    """Read a farm file and what it names; relative paths in it are taken from its own folder.
+
+    Args:
+        path: the farm file.
+        seed: instead of the file's.
+
+    Raises:
+        InputError: the farm, its physics or its weather cannot be used; the message names file and key.
+    """
+    return resolve_farm(load_yaml(path, FarmFile), path.resolve().parent, seed)
+
+
+def resolve_farm(file: FarmFile, folder: Path, seed: int | None = None) -> FarmSpec:
+    """Fill in physics, weather and every miner of a farm file.
+
+    Raises:
+        InputError: as `load_farm`.
+    """
+    if seed is not None:
+        file = file.model_copy(update={"seed": seed})
+    physics = default_physics() if file.physics is None else load_physics(folder / file.physics)
+    miners: list[FarmMiner] = []
+    for number, group in enumerate(file.groups):
+        try:
+            miners += _miners(file, group, physics)
+        except InputError as error:
+            raise InputError(f"groups.{number}: {error}") from error
+    return FarmSpec(file, _ambient(file, folder), tuple(miners))
+
+
+@asynccontextmanager
+async def run_farm(spec: FarmSpec, clock: Clock) -> AsyncIterator[Farm]:
+    """Run every miner of a farm until the context ends.
+
+    Raises:
+        InputError: a port cannot be bound; the message says what to do.
+    """
+    machines = {miner.address: build_machine(spec, miner, clock) for miner in spec.miners}
+    peers: dict[str, Peer] = {}
+    gate = asyncio.Semaphore(_STARTING_AT_ONCE)
+
+    async def start(miner: FarmMiner) -> None:
+        async with gate:
+            peers[miner.address] = await _serve(miner, machines[miner.address])
+
+    try:
+        started = await asyncio.gather(*map(start, spec.miners), return_exceptions=True)
+        for outcome in started:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        yield Farm(spec, machines, peers)
+    finally:
+        await asyncio.gather(*(peer.close() for peer in peers.values()))
+
+
+def build_machine(spec: FarmSpec, miner: FarmMiner, clock: Clock) -> Machine:
+    """The machine behind one miner, with its initial setting long in force.
+
+    Raises:
+        InputError: it cannot have the boards missing that the farm file says.
+    """
+    offset = spec.file.site_offset_c + miner.site_offset_c
+    ambient = spec.ambient
+    machine = Machine(
+        miner.physics,
+        seed=miner.seed,
+        clock=_Earlier(clock, miner.running_for_s),
+        mac=miner.mac,
+        serial=miner.serial,
+        ambient=lambda at_s: ambient(at_s) + offset,
+        running_for_s=0.0,
+        age_days=miner.age_days,
+        missing_boards=miner.missing_boards,
+    )
+    _set(machine, miner.initial)
+    machine.clock = clock
+    return machine
+
+
+class _Earlier:
+    """The farm's clock some time ago, for settings that were made before the farm is first looked at."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._at = datetime.fromtimestamp(clock.now().timestamp() - seconds, UTC)
+        self.factor = clock.factor
+
+    def now(self) -> datetime:
+        return self._at
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+def _set(machine: Machine, initial: Initial) -> None:
+    if initial.work_mode is not None:
+        machine.set_work_mode(initial.work_mode)
+    if initial.power_mode is not None:
+        machine.set_power_mode(initial.power_mode)
+    if initial.power_limit_w is not None:
+        machine.set_power_limit(initial.power_limit_w)
+    if initial.hashrate_percent is not None:
+        machine.set_hashrate_percent(initial.hashrate_percent)
+    if initial.power_percent is not None:
+        machine.set_power_percent(initial.power_percent)
+    if not initial.mining:
+        machine.power_off()
+
+
+async def _serve(miner: FarmMiner, machine: Machine) -> Peer:
+    options = PeerOptions(
+        layout="new" if miner.firmware == "antminer-new" else "legacy",
+        username=None if miner.login is None else miner.login.username,
+        password=None if miner.login is None else miner.login.password,
+        write_enabled=miner.write_enabled,
+        api_v3=miner.firmware == "whatsminer-v3",
+        offers_hashrate_percent=miner.offers_hashrate_percent,
+        faults=miner.faults,
+    )
+    try:
+        return await serve(machine, miner.address, miner.ports, options)
+    except PermissionError as error:
+        raise InputError(
+            f"{miner.address}: no permission to listen on a port below 1024 (web {miner.ports.web}). "
+            "Run as root, or allow it with: sysctl -w net.ipv4.ip_unprivileged_port_start=80, "
+            "or set port_offset in the farm file, for example port_offset: 10000"
+        ) from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(
+                f"{miner.address}: a port is in use already; is another farm running? ({error})"
+            ) from error
+        if error.errno == errno.EMFILE:
+            raise InputError("too many open files; raise the limit with: ulimit -n 65536") from error
+        raise HashmarginError(f"{miner.address}: cannot listen: {error}") from error
+
+
+def _miners(file: FarmFile, group: Group, physics: Physics) -> list[FarmMiner]:
+    model = physics.model(group.model)
+    firmware = group.firmware or model.firmware
+    if firmware.startswith("antminer") != (model.vendor == "bitmain"):
+        raise InputError(f"firmware {firmware} does not run on {model.key}, which is of {model.vendor}")
+    offset = file.port_offset
+    ports = PeerPorts(
+        group.ports.api + offset,
+        group.ports.web + offset,
+        group.ports.status + offset,
+        group.ports.api_v3 + offset,
+    )
+    percent = group.offers_hashrate_percent
+    miners = []
+    for index, address in enumerate(_addresses(group)):
+        own = group.miners.get(str(index), MinerOverride())
+        seed = zlib.crc32(f"{file.seed} {address}".encode())
+        faults = group.faults if own.faults is None else own.faults
+        boards = group.missing_boards if own.missing_boards is None else own.missing_boards
+        if any(board >= model.boards for board in boards) or len(set(boards)) >= model.boards:
+            raise InputError(f"missing_boards {boards}: {model.key} has boards 0 to {model.boards - 1}")
+        miners.append(
+            FarmMiner(
+                address=address,
+                physics=model,
+                firmware=firmware,
+                ports=ports,
+                login=group.credentials,
+                write_enabled=group.write_enabled if own.write_enabled is None else own.write_enabled,
+                offers_hashrate_percent=model.offers_hashrate_percent if percent is None else percent,
+                initial=group.initial if own.initial is None else own.initial,
+                faults=Faults.from_mapping({"seed": seed, **faults}),
+                missing_boards=tuple(boards),
+                site_offset_c=group.site_offset_c if own.site_offset_c is None else own.site_offset_c,
+                age_days=group.age_days,
+                running_for_s=group.running_for_s if own.running_for_s is None else own.running_for_s,
+                tags=tuple(group.tags),
+                seed=seed,
+            )
+        )
+    return miners
+
+
+def _addresses(group: Group) -> list[str]:
+    first = ipaddress.IPv4Address(group.first_address)
+    return [str(first + index) for index in range(group.count)]
+
+
+def _ambient(file: FarmFile, folder: Path) -> Ambient:
+    ambient = file.ambient
+    if isinstance(ambient, ConstantAmbient):
+        return constant(ambient.celsius)
+    if isinstance(ambient, SeriesAmbient):
+        return from_csv(folder / ambient.path)
+    return Seasonal(file.seed, **ambient.model_dump(exclude={"kind"}))
+
+
+def _checked_faults(value: dict[str, bool | float] | None) -> dict[str, bool | float] | None:
+    try:
+        Faults.from_mapping(value or {})
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    return value

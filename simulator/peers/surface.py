@@ -1,0 +1,110 @@
+"""What every server of one simulated miner shares: the machine, the options, the faults and delayed effects."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Literal
+
+from agent.errors import InputError
+from simulator.machine import Machine, MachineState
+from simulator.peers.faults import NO_FAULTS, Faults
+
+log = logging.getLogger(__name__)
+
+MAX_PENDING_EFFECTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPorts:
+    """TCP ports of one peer; the defaults are the real ones, 0 takes any free port."""
+
+    api: int = 4028
+    web: int = 80
+    status: int = 6060
+    api_v3: int = 4433
+
+
+@dataclass(frozen=True, slots=True)
+class PeerOptions:
+    """How one peer behaves, where that is not the machine's doing.
+
+    Args:
+        layout: Antminer: `legacy` (S19 era and before) or `new` (S19 XP, S21: a sleeping unit answers
+            with empty lists). Both answer `new_api` on modern firmware.
+        username: account of the web page or of API v3; None is the factory default.
+        password: its password; on Whatsminer the admin password too. None is the factory default.
+        write_enabled: Whatsminer: the owner has opened the write API.
+        api_v3: Whatsminer: new firmware with API v3 on 4433 and a reduced v2 on 4028.
+        offers_hashrate_percent: Antminer: the web page offers a hashrate percent.
+        conf_reply_s: Antminer: seconds on the machine's clock that `set_miner_conf.cgi` takes to answer.
+        faults: switches to start with.
+    """
+
+    layout: Literal["legacy", "new"] = "legacy"
+    username: str | None = None
+    password: str | None = None
+    write_enabled: bool = True
+    api_v3: bool = False
+    offers_hashrate_percent: bool = False
+    conf_reply_s: float = 0.0
+    faults: Faults = NO_FAULTS
+
+
+class Surface:
+    """One miner as its servers see it.
+
+    Args:
+        machine: the miner behind the sockets.
+        options: how it behaves on the wire.
+    """
+
+    def __init__(self, machine: Machine, options: PeerOptions) -> None:
+        self.machine = machine
+        self.options = options
+        self.faults = options.faults
+        self._pending: set[asyncio.Task[None]] = set()
+
+    def state(self) -> MachineState:
+        """The machine now, with the time its own clock shows. Compute once per request."""
+        state = self.machine.state()
+        skew_s = self.faults.clock_skew_s
+        return replace(state, now=state.now + timedelta(seconds=skew_s)) if skew_s else state
+
+    @property
+    def write_open(self) -> bool:
+        """True while the owner's API switch is on."""
+        return self.options.write_enabled and not self.faults.closed_write_api
+
+    def perform(self, action: Callable[[], object]) -> None:
+        """Do what a write asked for: now, late, or not at all, as the faults say."""
+        if self.faults.ack_without_effect:
+            return
+        if not self.faults.effect_delay_s:
+            _run(action)
+        elif len(self._pending) < MAX_PENDING_EFFECTS:
+            task = asyncio.get_running_loop().create_task(self._later(action, self.faults.effect_delay_s))
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
+
+    async def close(self) -> None:
+        """Forget effects that have not happened yet."""
+        pending = tuple(self._pending)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+    async def _later(self, action: Callable[[], object], delay_s: float) -> None:
+        await self.machine.clock.sleep(delay_s)
+        _run(action)
+
+
+def _run(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except InputError as error:
+        # Firmware acknowledges what its hardware then refuses.
+        log.debug("the machine refused a command: %s", error)

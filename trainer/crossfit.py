@@ -1,0 +1,257 @@
+"""Residuals on later time and other units, and the intervals and coverage that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import DataError
+from trainer.calibration import Intervals, Residuals, calibrate
+from trainer.dataset import Dataset
+from trainer.families import Family
+from trainer.graph import Floats, NumpyOps
+from trainer.power_model import (
+    Curves,
+    PowerModel,
+    Temperature,
+    fit_curves,
+    fit_temperature,
+    temperature_columns,
+    with_cold_copies,
+)
+from trainer.profit_model import COST_RATIOS, ProfitModel, calibrate_joint, fit_paid, paid_columns, sigmas
+from trainer.selection import finite, unit_groups
+from trainer.shape import LEAST_SLOPE, WidthState, unit_state
+
+_FOLDS = 4
+# The share of the time span before which a cross-fit learns and after which it is judged.
+_CUT = 0.6
+_LEAST_ROWS = 50
+_DEFAULT = {"hashrate": 0.08, "power": 0.12, "temperature": 10.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Residuals of rows that their model was not fitted on, [n] each; NaN where a target is not known.
+
+    Args:
+        fold: which cross-fit the row comes from; -1 for rows of a hardware model left out of it.
+        model: hardware model, -1 as above.
+        rate, power: observed minus predicted logarithm. temperature: in degrees.
+        paid: observed over predicted paid rate, minus 1.
+        rate_missing, power_missing, temperature_missing, distance: what widths depend on.
+    """
+
+    fold: NDArray[np.int64]
+    model: NDArray[np.int64]
+    unit: NDArray[np.int64]
+    rate: Floats
+    power: Floats
+    temperature: Floats
+    paid: Floats
+    distance: Floats
+    rate_missing: Floats
+    power_missing: Floats
+    temperature_missing: Floats
+
+    def rows(self, keep: NDArray[np.bool_]) -> Held:
+        """The rows that a mask names."""
+        return Held(**{f.name: getattr(self, f.name)[keep] for f in fields(self)})
+
+    def residuals(self, name: str, missing: str, keep: NDArray[np.bool_]) -> Residuals:
+        """Those of one quantity that are known, among `keep`."""
+        value = getattr(self, name)
+        keep = keep & np.isfinite(value)
+        parts = (value[keep], self.distance[keep], getattr(self, missing)[keep])
+        return Residuals(*parts, self.model[keep], self.unit[keep])
+
+
+def cross_fit(
+    family: Family,
+    dataset: Dataset,
+    names: tuple[str, ...],
+    seed: int,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Held:
+    """Predict every later row by a fit to earlier rows of other units; then leave out each hardware model.
+
+    Args:
+        names: hardware models as the final model knows them.
+
+    Raises:
+        DataError: too few rows.
+    """
+    start, end = float(dataset.at_s.min()), float(dataset.at_s.max())
+    cut = start + _CUT * (end - start)
+    early, late = dataset.end_s <= cut, dataset.at_s > cut
+    group = unit_groups(dataset, _FOLDS, seed + 1)
+    number = np.array([names.index(m) if m in names else -1 for m in dataset.models], dtype=np.int64)
+    model = number[dataset.model]
+    tasks = [(early & (group != k), late & (group == k), k) for k in range(_FOLDS)]
+    if len(names) > 1:
+        tasks += [(early & (model != m), late & (model == m), -1) for m in range(len(names))]
+    parts = []
+    for place, (train, test, fold) in enumerate(tasks):
+        progress(place / len(tasks))
+        if train.sum() >= _LEAST_ROWS and test.sum() >= _LEAST_ROWS:
+            known = model[test] if fold >= 0 else np.full(int(test.sum()), -1)
+            parts.append(_judge(family, dataset.rows(train), dataset.rows(test), known, fold, seed))
+    progress(1.0)
+    if not any((part.fold >= 0).any() for part in parts):
+        raise DataError("too few rows of later time and other units to calibrate intervals; give more days")
+    return Held(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Held)})
+
+
+def _judge(
+    family: Family, train: Dataset, test: Dataset, model: NDArray[np.int64], fold: int, seed: int
+) -> Held:
+    curves = fit_curves(family, train, seed)
+    rows, copied = with_cold_copies(test, np.random.default_rng(seed))
+    ops = NumpyOps()
+    features = rows.features.astype(np.float64)
+    state = unit_state(ops, curves.view, features, rows.share[:, None])
+    rate, power = curves.predict(rows.features, rows.share)
+    columns, no_chip = temperature_columns(ops, curves.view, features, state)
+    temperature = columns @ fit_temperature(curves.view, train)
+    paid_share = np.clip(
+        paid_columns(ops, curves.view, features, state) @ fit_paid(curves.view, train), 0.5, 1.0
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Held(
+            fold=np.full(len(rows), fold, dtype=np.int64),
+            model=model[copied],
+            unit=rows.unit,
+            rate=np.log(rows.hashrate_ths / rate),
+            power=np.log(rows.power_w / power),
+            temperature=rows.chip_temp_c - temperature,
+            paid=rows.hashrate_ths * rows.effective / (rate * paid_share) - 1.0,
+            distance=state.distance[:, 0],
+            rate_missing=state.rate_unknown[:, 0],
+            power_missing=state.power_unknown[:, 0],
+            temperature_missing=no_chip[:, 0],
+        )
+
+
+def intervals_of(held: Held, models: int, *, steep: bool) -> dict[str, Intervals]:
+    """Intervals of hashrate, power and temperature.
+
+    Args:
+        steep: whether the curves rise by at least `LEAST_SLOPE` everywhere, so that bounds may open.
+    """
+    known, unseen = (held.fold >= 0) & (held.model >= 0), held.model < 0
+
+    def one(name: str, column: str, missing: str, steepest: float) -> Intervals:
+        rest = held.residuals(column, missing, unseen)
+        seen = held.residuals(column, missing, known)
+        return calibrate(seen, rest if len(rest.value) else None, models, steepest, _DEFAULT[name])
+
+    return {
+        "hashrate": one("hashrate", "rate", "rate_missing", LEAST_SLOPE["hashrate"] if steep else 0.0),
+        "power": one("power", "power", "power_missing", LEAST_SLOPE["power"] if steep else 0.0),
+        "temperature": one("temperature", "temperature", "temperature_missing", np.inf),
+    }
+
+
+def assemble(curves: Curves, temperature: Floats, paid: Floats, held: Held, *, steep: bool) -> ProfitModel:
+    """Both models, calibrated on `held`."""
+    models = len(curves.view.anchors.names)
+    found = intervals_of(held, models, steep=steep)
+    power = PowerModel(
+        curves, found["hashrate"], found["power"], Temperature(temperature, found["temperature"])
+    )
+    rate_sigma, power_sigma = _sigmas(power, held)
+    seen = (held.fold >= 0) & (held.model >= 0)
+    joint = calibrate_joint(
+        held.paid[seen],
+        np.expm1(held.power[seen]),
+        rate_sigma[seen],
+        power_sigma[seen],
+        held.model[seen],
+        held.unit[seen],
+        models,
+    )
+    return ProfitModel(power, paid, joint)
+
+
+def coverage(held: Held, curves: Curves, *, steep: bool) -> dict[str, Any]:
+    """How often 80 % intervals hold, each fold judged by intervals calibrated on the other folds.
+
+    Overall and per hardware model, with the median width; for hardware models left out, as the interval
+    for unknown models does.
+    """
+    names = curves.view.anchors.names
+    inside: dict[str, list[Floats]] = {name: [] for name in ("hashrate", "power", "chip_temp", "profit")}
+    widths: dict[str, list[Floats]] = {name: [] for name in inside}
+    models: list[NDArray[np.int64]] = []
+    for fold in np.unique(held.fold[held.fold >= 0]):
+        rest, own = held.rows(held.fold != fold), held.rows(held.fold == fold)
+        model = assemble(curves, np.zeros(1), np.zeros(1), rest, steep=steep)
+        models.append(own.model)
+        for name, hit, width in _hits(model, own):
+            inside[name].append(hit)
+            widths[name].append(width)
+    if not models:
+        return {}
+    row_model = np.concatenate(models)
+    out: dict[str, Any] = {}
+    for name in inside:
+        hit, width = np.concatenate(inside[name]), np.concatenate(widths[name])
+        out[name] = {"overall": _share(hit), "median_width": finite(float(np.median(width)))}
+        out[name]["by_model"] = {
+            names[m]: {"coverage": _share(hit[own]), "rows": int(np.isfinite(hit[own]).sum())}
+            for m in range(len(names))
+            for own in (row_model == m,)
+        }
+    return out
+
+
+def _hits(model: ProfitModel, own: Held) -> list[tuple[str, Floats, Floats]]:
+    """Name, 1.0 or 0.0 or NaN per row, and interval width per row."""
+    ops = NumpyOps()
+    members = _members(own.model, len(model.power.curves.view.anchors.names))
+    found = []
+    for name, value, missing, intervals in (
+        ("hashrate", own.rate, own.rate_missing, model.power.hashrate_intervals),
+        ("power", own.power, own.power_missing, model.power.power_intervals),
+        ("chip_temp", own.temperature, own.temperature_missing, model.power.temperature.intervals),
+    ):
+        low, high = intervals.around(ops, members, own.distance[:, None], missing[:, None])
+        hit = ((value >= -low[:, 0]) & (value <= high[:, 0])).astype(np.float64)
+        found.append((name, np.where(np.isfinite(value), hit, np.nan), (low + high)[:, 0]))
+    rate_sigma, power_sigma = _sigmas(model.power, own)
+    hits, spans = [], []
+    for ratio in COST_RATIOS:
+        a, b = rate_sigma, ratio * power_sigma
+        spread = np.sqrt(np.maximum(a**2 + b**2 - 2.0 * model.joint.correlation * a * b, 0.0))
+        off = own.paid - ratio * np.expm1(own.power)
+        place = own.model
+        low, high = spread * model.joint.low[place], spread * model.joint.high[place]
+        hits.append(np.where(np.isfinite(off), (off >= -low) & (off <= high), np.nan))
+        spans.append(low + high)
+    found.append(("profit", np.mean(hits, axis=0), np.mean(spans, axis=0)))
+    return found
+
+
+def _sigmas(power: PowerModel, held: Held) -> tuple[Floats, Floats]:
+    """Standard deviations that the intervals speak of, for rows of `held`."""
+    state = WidthState(
+        _members(held.model, len(power.curves.view.anchors.names)),
+        held.distance[:, None],
+        held.rate_missing[:, None],
+        held.power_missing[:, None],
+    )
+    rate, watts = sigmas(NumpyOps(), power, state)
+    return rate[:, 0], watts[:, 0]
+
+
+def _members(model: NDArray[np.int64], count: int) -> Floats:
+    return np.asarray(model[:, None] == np.arange(count), dtype=np.float64)
+
+
+def _share(hit: Floats) -> float | None:
+    known = hit[np.isfinite(hit)]
+    return finite(float(known.mean())) if len(known) else None
