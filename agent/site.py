@@ -20,7 +20,7 @@ from agent.hardware.bounds import Bounds
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.effective import effective_bounds, overrides_for
 from agent.hardware.profile import HardwareProfile
-from agent.hardware.shares import current_setting
+from agent.hardware.shares import current_setting, safe_setting
 from agent.planner.candidates import Choices
 from agent.poller import Poller, PollTarget
 from agent.reading import Reading
@@ -161,8 +161,7 @@ class Site:
         bounds = self.bounds(member.miner_id)
         nominal = None
         if member.profile is not None and firmware is not None:
-            safe = {str(name): text for name, text in member.profile.default_safe_setting.items()}
-            nominal = Setting.parse(safe[firmware]) if firmware in safe else None
+            nominal = safe_setting(member.profile, firmware, bounds)
         current = self.setting(member, member.reading) if member.error is None else None
         return Choices(member.profile, firmware, bounds, current, nominal)
 

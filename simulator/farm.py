@@ -9,13 +9,13 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from agent.clock import Clock
+from agent.clock import Clock, ManualClock
 from agent.errors import HashmarginError, InputError
 from agent.yamlfile import StrictModel, load_yaml
 from simulator.machine import Machine
@@ -316,7 +316,7 @@ def build_machine(spec: FarmSpec, miner: FarmMiner, clock: Clock) -> Machine:
     machine = Machine(
         miner.physics,
         seed=miner.seed,
-        clock=_Earlier(clock, miner.running_for_s),
+        clock=ManualClock(clock.now() - timedelta(seconds=miner.running_for_s)),
         mac=miner.mac,
         serial=miner.serial,
         ambient=lambda at_s: ambient(at_s) + offset,
@@ -324,23 +324,10 @@ def build_machine(spec: FarmSpec, miner: FarmMiner, clock: Clock) -> Machine:
         age_days=miner.age_days,
         missing_boards=miner.missing_boards,
     )
+    # Settings are made on a clock that stands at the moment of switching on; from then on time passes.
     _set(machine, miner.initial)
     machine.clock = clock
     return machine
-
-
-class _Earlier:
-    """The farm's clock some time ago, for settings that were made before the farm is first looked at."""
-
-    def __init__(self, clock: Clock, seconds: float) -> None:
-        self._at = datetime.fromtimestamp(clock.now().timestamp() - seconds, UTC)
-        self.factor = clock.factor
-
-    def now(self) -> datetime:
-        return self._at
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
 
 
 def _set(machine: Machine, initial: Initial) -> None:

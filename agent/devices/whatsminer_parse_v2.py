@@ -260,6 +260,12 @@ def rates(row: Document) -> tuple[float | None, float | None, float | None]:
     )
 
 
+def has_figures(row: Document) -> bool:
+    """False for a summary that says nothing, as some firmware sends while it restarts."""
+    known = (*rates(row), field.seconds(row.get("Elapsed")), number(row.get("Power")))
+    return any(value is not None for value in known)
+
+
 def mhs(value: object) -> float | None:
     """TH/s of a figure under an "MHS" key."""
     rate = number(value)

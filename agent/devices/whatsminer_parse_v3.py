@@ -87,7 +87,7 @@ def sections_of(command: str, document: Document) -> Sections:
         if found:
             return found
     # Some firmware answers one section by itself, without its name around it.
-    return {asked: said} if asked in known and said is not None else {}
+    return {asked: said} if asked in known and said not in (None, {}) else {}
 
 
 def decode(replies: Mapping[str, bytes], address: str | None = None) -> Reading:
@@ -199,6 +199,12 @@ def rates(summary: Document) -> tuple[float | None, float | None, float | None]:
         next((step for step in [*steps, average] if step is not None), None),
         average,
     )
+
+
+def has_figures(summary: Document) -> bool:
+    """False for a summary that says nothing, as some firmware sends while it restarts."""
+    known = (*rates(summary), field.seconds(summary.get("elapsed")), number(summary.get("power-realtime")))
+    return any(value is not None for value in known)
 
 
 def is_off(sections: Sections) -> bool | None:

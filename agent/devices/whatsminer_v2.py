@@ -219,6 +219,8 @@ class WhatsminerV2:
             self._relearn()
         documents, requests = await self._summary(budget)
         row = parse.summary_row(documents.get("summary"))
+        if "summary" in documents and not parse.has_figures(row):
+            raise Malformed(self.endpoint.address, "summary holds no figures; the process may be restarting")
         self._watch(row)
         fresh: set[str] = set()
         for command in self._wanted(row, documents):

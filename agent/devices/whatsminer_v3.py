@@ -180,6 +180,9 @@ class WhatsminerV3:
             self._relearn()
         async with FrameLine(self.endpoint, budget) as line:
             sections, requests = await self._status(line)
+            if not parse.has_figures(parse.section(sections, "summary")):
+                problem = "the summary holds no figures; the process may be restarting"
+                raise Malformed(self.endpoint.address, problem)
             shares: Document | None = None
             for wanted in self._wanted(sections):
                 if self._known and requests >= 2:

@@ -89,7 +89,7 @@ def _settings(choice: Choices, count: int) -> list[tuple[float, Setting]]:
     profile, firmware = choice.profile, choice.firmware
     if profile is None or firmware is None:
         return []
-    found = list(candidate_settings(profile, firmware, choice.bounds, count))
+    found = list(candidate_settings(profile, firmware, choice.bounds, count, choice.current))
     # The present setting is the one to stay at even when a person put it outside today's bounds.
     for extra in (choice.current, choice.nominal):
         if extra is not None and extra not in found:

@@ -14,7 +14,7 @@ from simulator.machine import MachineState
 from simulator.peers import antminer_layouts as layouts
 from simulator.peers.faults import send
 from simulator.peers.listener import Hangup, compact, read_json_request
-from simulator.peers.phases import is_mining_process_up, is_silent
+from simulator.peers.phases import is_silent
 from simulator.peers.surface import Surface
 
 REQUEST_LIMIT_BYTES = 8192
@@ -22,9 +22,9 @@ IDLE_S = 10.0
 NEW_API = ("stats", "summary", "pools", "rate", "warning", "reload")
 # Known to cgminer, but outside the firmware's access group.
 DENIED = frozenset(
-    "addpool asccount ascdisable ascenable ascidentify ascset check coin config debug devdetails disablepool edevs "
-    "enablepool estats failover-only hotplug lcd lockstats notify poolpriority poolquota privileged quit removepool "
-    "restart save setconfig switchpool usbstats zero".split()
+    """addpool asccount ascdisable ascenable ascidentify ascset check coin config debug devdetails disablepool
+    edevs enablepool estats failover-only hotplug lcd lockstats notify poolpriority poolquota privileged quit
+    removepool restart save setconfig switchpool usbstats zero""".split()  # noqa: SIM905 - readable
 )
 JOINING_MODELS = ("S9", "T9", "S17", "T17")
 
@@ -47,7 +47,7 @@ class AntminerApi:
         """
         raw = await read_json_request(reader, REQUEST_LIMIT_BYTES, IDLE_S)
         state = self._surface.state()
-        if not is_mining_process_up(state):
+        if not state.process_up:
             raise Hangup
         faults = self._surface.faults
         await send(writer, faults.spoil_json(self.answer(raw, state)), faults)

@@ -1,4 +1,4 @@
-"""MachineState as the JSON of stock Antminer firmware: the legacy cgminer layout, the S9's, and the new API's.
+"""MachineState as the JSON of stock Antminers: the legacy cgminer layout, the S9's, and the new API's.
 
 Units on the wire: GH/s, MHz, whole degrees Celsius, rpm. Sockets and commands are left to the servers.
 """
@@ -100,7 +100,7 @@ def legacy_stats(state: MachineState) -> Json:
 
 
 def s9_stats(state: MachineState) -> Json:
-    """Second element of the S9's `STATS`: boards in slots 6 to 8, fans in 3 and 6, some numbers as strings."""
+    """Second element of the S9's `STATS`: boards in slots 6 to 8, fans in 3 and 6, strings for rates."""
     boards = {S9_FIRST_SLOT + board.index: board for board in present_boards(state)}
     slots = [(slot, boards.get(slot)) for slot in range(1, S9_SLOTS + 1)]
     fans = dict(zip(S9_FAN_SLOTS, state.fan_rpm, strict=False))

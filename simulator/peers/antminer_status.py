@@ -6,7 +6,6 @@ import asyncio
 
 from simulator.peers.http import Request, Response, serve_connection
 from simulator.peers.listener import Hangup, compact
-from simulator.peers.phases import is_mining_process_up
 from simulator.peers.surface import Surface
 
 
@@ -27,13 +26,15 @@ class AntminerStatus:
     async def respond(self, request: Request) -> Response:
         """The page for one request; there is no login."""
         state = self._surface.state()
-        if not is_mining_process_up(state):
+        if not state.process_up:
             raise Hangup
         faults = self._surface.faults
         body = b"error 6060 cmd"
         if request.path == "/warning":
             text = ",".join(state.errors) or "None"
             body = faults.spoil_json(compact({"error_message": text}))
-        elif request.path == "/miner_power" and state.reported_power_w is not None and not faults.unknown_power:
+        elif (
+            request.path == "/miner_power" and state.reported_power_w is not None and not faults.unknown_power
+        ):
             body = f"miner power:{round(state.reported_power_w)}".encode()
         return Response(200, body, keep_alive=False)

@@ -17,8 +17,8 @@ from simulator.peers.antminer_layouts import Json, legacy_header, legacy_pools, 
 from simulator.peers.antminer_layouts import legacy_summary as summary_row
 from simulator.peers.digest import DigestGate
 from simulator.peers.http import Request, Response, html_page, serve_connection
-from simulator.peers.listener import compact
-from simulator.peers.phases import is_mining_process_up, is_silent
+from simulator.peers.listener import Hangup, compact
+from simulator.peers.phases import is_silent
 from simulator.peers.surface import Surface
 
 REALM = "antMiner Configuration"
@@ -69,8 +69,14 @@ class AntminerWeb:
         )
 
     async def respond(self, request: Request) -> Response:
-        """The page for one request."""
+        """The page for one request.
+
+        Raises:
+            Hangup: the control board is down.
+        """
         state = self._surface.state()
+        if not state.ports_open:
+            raise Hangup
         faults = self._surface.faults
         if faults.login_loop:
             return self._gate.challenge(state.now)
@@ -174,7 +180,7 @@ class AntminerWeb:
 
     def _proxy(self, command: str) -> Callable[[MachineState], Json]:
         def page(state: MachineState) -> Json:
-            if not is_mining_process_up(state):
+            if not state.process_up:
                 # The script finds nobody on 4028 and prints what is left of its template.
                 return {}
             return self._api.new_api(command, state)
@@ -182,7 +188,7 @@ class AntminerWeb:
         return page
 
     def _old_status(self, state: MachineState) -> Json:
-        if not is_mining_process_up(state) or is_silent(state):
+        if not state.process_up or is_silent(state):
             return {}
         return {
             "summary": summary_row(state),

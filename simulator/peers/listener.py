@@ -1,4 +1,4 @@
-"""One listening TCP port of a simulated miner: admission, bounded connections, faults, clean close.
+"""One listening TCP port of a simulated miner: bounded connections, faults, clean close.
 
 What is said on a connection is left to the handler.
 """
@@ -41,7 +41,6 @@ class Listener:
         address: IP address to bind.
         port: TCP port, 0 for any free one.
         handle: coroutine for one connection; it may raise `Hangup` or `OSError`.
-        is_open: asked per connection; False resets it, as a miner that reboots does.
         faults: asked per connection.
         hangs: asked per connection; True accepts and never answers.
     """
@@ -51,14 +50,12 @@ class Listener:
         address: str,
         port: int,
         handle: Handler,
-        is_open: Callable[[], bool],
         faults: Callable[[], Faults],
         hangs: Callable[[], bool],
     ) -> None:
         self._address = address
         self._port = port
         self._handle = handle
-        self._is_open = is_open
         self._faults = faults
         self._hangs = hangs
         self._server: asyncio.Server | None = None
@@ -94,7 +91,7 @@ class Listener:
             await server.wait_closed()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None or len(self._tasks) >= MAX_CONNECTIONS or not self._is_open():
+        if self._server is None or len(self._tasks) >= MAX_CONNECTIONS:
             _reset(writer)
             return
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))

@@ -191,9 +191,7 @@ class WhatsminerV2:
         grant = None if self._surface.faults.token_limit else self._tokens.grant(state.now)
         if grant is None:
             return layouts.reply(state, 136, "over max connect", "E")
-        return layouts.reply(
-            state, 134, {"time": grant.time, "salt": grant.salt, "newsalt": grant.newsalt}
-        )
+        return layouts.reply(state, 134, {"time": grant.time, "salt": grant.salt, "newsalt": grant.newsalt})
 
     # -- writes ----------------------------------------------------------------------------------
 

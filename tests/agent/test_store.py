@@ -164,9 +164,13 @@ def test_a_full_disk_is_a_typed_error_and_keeps_what_was_there(path: Path) -> No
     store.put_act(an_act())
     pages = store._db.execute("PRAGMA page_count").fetchone()[0]
     store._db.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(StoreError, match="full"):
+
+    def fill() -> None:
         for number in range(2, 2000):
             store.put_act(an_act(number))
+
+    with pytest.raises(StoreError, match="full"):
+        fill()
     assert store.act("a1") is not None
     store.close()
 

@@ -36,7 +36,8 @@ KEYS = [
     "code", "when", "msg", "desc", "miner", "network", "system", "setting", "error-code", "error_code",
     "MHS 1m", "MHS av", "Power", "Power Limit", "Elapsed", "Slot", "Effective Chips", "Error Code Count",
     "Error Code 0", "URL", "Accepted", "mac", "MAC", "Model", "hash-1min", "factory-hash", "slot", "type",
-    "board-temperature", "detect-hash-rate", "working", "url", "power-percent", "power_pct", "mineroff", "329",
+    "board-temperature", "detect-hash-rate", "working", "url", "power-percent", "power_pct", "mineroff",
+    "329",
 ]  # fmt: skip
 SCALARS = (
     st.none()
@@ -141,7 +142,9 @@ def test_error_codes_are_put_in_words_with_a_severity(code: str, words: str, gra
     assert (describe(code), severity(code)) == (words, grade)
 
 
-@pytest.mark.parametrize("code", [0, "0", "", None, True, "reason", "12345678", -3, 1.5, "３２９"])
+@pytest.mark.parametrize(
+    "code", [0, "0", "", None, True, "reason", "12345678", -3, 1.5, "\u0663\u0662\u0669"]
+)
 def test_what_is_no_code_is_no_error(code: object) -> None:
     assert error_of(code) is None
 

@@ -192,6 +192,8 @@ async def test_a_reply_on_a_socket_that_stays_open_is_taken_when_complete() -> N
         (b"<html></html>", Malformed),
         (b'{"STATUS":[{"STATUS":"S"}],"SUMMARY":[{"Elapsed":1,', Malformed),
         (b"[1]", Malformed),
+        (listed("SUMMARY", []), Malformed),
+        (said({"x": 1}), Malformed),
         (b"Socket connect failed: Connection refused\n", Unreachable),
     ],
 )

@@ -224,14 +224,10 @@ class ScriptedV3:
         if name in self.replies:
             return self.replies[name]
         if command == "get.device.info":
-            if param is None:
-                return (
-                    self.reply(self.info | {"salt": "uhCiDyVj"}, command)
-                    if self.whole_info
-                    else self.reply("param item is null", command, -3)
-                )
+            if param is None and not self.whole_info:
+                return self.reply("param item is null", command, -3)
             sections = self.info | {"salt": "uhCiDyVj"}
-            return self.reply({param: sections[param]}, command)
+            return self.reply(sections if param is None else {param: sections[param]}, command)
         if command == "get.miner.setting":
             return self.reply(self.setting, command)
         if command == "get.miner.status":

@@ -1,0 +1,78 @@
+"""How a bundle's manifest looks in a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from agent.bundle import BundleManifest
+
+
+def bundle_page(manifest: BundleManifest) -> RenderableType:
+    """What the bundle is, then its families, then one line per hardware model."""
+    training = manifest.training
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("bundle", f"{manifest.bundle_id}, made {manifest.created_at:%Y-%m-%d %H:%M} UTC"),
+        ("model", f"{training.model_family}, seed {training.seed}"),
+        ("learned from", f"{training.rows} rows of {training.units} units at {', '.join(training.sites)}"),
+        ("span", f"{training.start:%Y-%m-%d %H:%M} to {training.end:%Y-%m-%d %H:%M} UTC"),
+        ("code", f"hashmargin {manifest.code_version}, commit {manifest.git_commit or 'unknown'}"),
+        ("feature table", manifest.feature_hash[:16]),
+    ):
+        facts.add_row(name, value)
+    return Group(facts, "", families_table(manifest.metrics), "", hardware_table(manifest))
+
+
+def families_table(metrics: dict[str, Any]) -> Table:
+    """The families that were tried, on later time and held-out units."""
+    table = Table(title="Families on later days and units held out", title_justify="left", box=None)
+    table.add_column("family")
+    for name in ("regret", "slope error", "hashrate error", "power error", "size"):
+        table.add_column(name, justify="right")
+    for tried in metrics.get("families", []):
+        chosen = tried.get("family") == metrics.get("chosen")
+        table.add_row(
+            f"{tried.get('family')} (chosen)" if chosen else str(tried.get("family")),
+            *(percent(tried.get(key)) for key in ("regret", "slope_error", "hashrate_error", "power_error")),
+            str(tried.get("size")),
+            style="bold" if chosen else "",
+        )
+    return table
+
+
+def hardware_table(manifest: BundleManifest) -> Table:
+    """Error and coverage of each hardware model; as never seen, where it was left out of training."""
+    table = Table(title="Hardware: error on unseen units, later", title_justify="left", box=None)
+    table.add_column("model")
+    for name in ("units", "rows", "TH/s", "W", "TH/s if new", "W if new", "80 % TH/s", "80 % W", "80 % USD"):
+        table.add_column(name, justify="right")
+    errors = manifest.metrics.get("by_model", {})
+    coverage = manifest.metrics.get("coverage", {})
+
+    def covered(quantity: str, key: str) -> str:
+        return percent(coverage.get(quantity, {}).get("by_model", {}).get(key, {}).get("coverage"), 0)
+
+    for entry in manifest.hardware:
+        own = errors.get(entry.key, {})
+        table.add_row(
+            entry.key,
+            str(entry.units),
+            str(entry.rows),
+            percent(own.get("hashrate_error")),
+            percent(own.get("power_error")),
+            percent(own.get("hashrate_error_never_seen")),
+            percent(own.get("power_error_never_seen")),
+            *(covered(quantity, entry.key) for quantity in ("hashrate", "power", "profit")),
+        )
+    overall = [percent(coverage.get(q, {}).get("overall"), 0) for q in ("hashrate", "power", "profit")]
+    total = manifest.training
+    table.add_row("all", str(total.units), str(total.rows), "", "", "", "", *overall, style="bold")
+    return table
+
+
+def percent(value: Any, digits: int = 2) -> str:
+    """`1.23 %`, or a dash where nothing is known."""
+    return f"{100.0 * value:.{digits}f} %" if isinstance(value, int | float) else "-"

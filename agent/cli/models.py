@@ -1,0 +1,76 @@
+"""`hashmargin models`: what a bundle is, and whether this machine can use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from agent.bundle import BundleManifest, load_bundle, read_manifest
+from agent.cli.bundle_page import bundle_page
+from agent.errors import BundleError
+from agent.feature_table import feature_hash
+
+HELP = """Show and verify model bundles.
+
+Example: hashmargin models verify /var/lib/hashmargin/bundle
+"""
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the bundle.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group `models`."""
+    group = typer.Typer(no_args_is_help=True, help=HELP)
+    group.command("show")(show)
+    group.command("verify")(verify)
+    app.add_typer(group, name="models")
+
+
+def show(folder: Folder, as_json: AsJson = False) -> None:
+    """Show what a bundle was learned from, which hardware it covers and how well it did on unseen data.
+
+    The graphs are not loaded; `models verify` does that.
+
+    Example: hashmargin models show demo/bundle
+    """
+    manifest = read_manifest(folder)
+    if as_json:
+        typer.echo(manifest.model_dump_json(indent=2, exclude={"golden", "feature_names"}))
+    else:
+        Console().print(bundle_page(manifest))
+
+
+def verify(folder: Folder, as_json: AsJson = False) -> None:
+    """Run every check that the agent runs before it uses a bundle: files, feature table, golden vectors.
+
+    Exits with 2 and says what is wrong when the agent would fall back to the profiles' curves.
+
+    Example: hashmargin models verify demo/bundle --json
+    """
+    problem: str | None = None
+    manifest: BundleManifest | None = None
+    try:
+        manifest = load_bundle(folder).manifest
+    except BundleError as error:
+        if not as_json:
+            raise
+        problem = str(error)
+    if as_json:
+        document = {
+            "path": str(folder),
+            "usable": problem is None,
+            "problem": problem,
+            "bundle_id": manifest.bundle_id if manifest is not None else None,
+            "feature_hash": feature_hash(),
+            "golden_vectors": len(manifest.golden.features) if manifest is not None else None,
+        }
+        typer.echo(json.dumps(document, indent=2))
+        if problem is not None:
+            raise typer.Exit(2)
+    elif manifest is not None:
+        count = len(manifest.golden.features)
+        typer.echo(f"{folder}: bundle {manifest.bundle_id} is usable; {count} golden vectors agree")

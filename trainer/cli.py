@@ -1,0 +1,121 @@
+"""`hashmargin train`: from telemetry to a model bundle, with progress and a table of how good it is."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from agent.cli.bundle_page import bundle_page
+from agent.clock import SystemClock
+from agent.errors import InputError
+from agent.prices import read_market, read_prices
+from trainer.dataset import build_dataset
+from trainer.export import check_target
+from trainer.lake import read_lake
+from trainer.learn import export, learn
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `train`."""
+    app.command("train")(train)
+
+
+def train(
+    lake: Annotated[Path, typer.Option(help="Folder of date=YYYY-MM-DD/site=ID/part-0.parquet.")],
+    market: Annotated[Path, typer.Option(help="CSV of hashprice by day.")],
+    prices: Annotated[Path, typer.Option(help="CSV of electricity prices by time.")],
+    out: Annotated[Path, typer.Option(help="Folder for the bundle; an older bundle there is replaced.")],
+    seed: Annotated[int, typer.Option(help="The same seed on the same data gives the same bundle.")] = 1,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day, UTC.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day, UTC.")
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option(help="Zone to take from a price file that holds several.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+    ] = False,
+) -> None:
+    """Learn power and profit models from telemetry and write them as a bundle.
+
+    Families of models are compared by the decisions they lead to on later days and other miners; the
+    intervals of the best are calibrated, and all of it is exported to ONNX and checked.
+
+    Example: [bold]hashmargin train --lake lake --market market.csv --prices prices.csv --out bundle[/bold]
+    """
+    if first is not None and last is not None and first > last:
+        raise InputError(f"--from {first:%Y-%m-%d} lies after --to {last:%Y-%m-%d}")
+    check_target(out)
+    with _progress() as bars:
+        steps = _Steps(bars)
+        series, tariff = read_market(market), read_prices(prices, zone)
+        telemetry = read_lake(
+            lake,
+            first.date() if first is not None else None,
+            last.date() if last is not None else None,
+            lambda done: steps.at("reading telemetry", done),
+        )
+        dataset = build_dataset(
+            telemetry,
+            series,
+            tariff,
+            np.random.default_rng(seed),
+            lambda done: steps.at("computing features", done),
+        )
+        del telemetry
+        learned = learn(dataset, seed, steps.at)
+        bundle = export(learned, dataset, out, seed, SystemClock().now(), steps.at)
+        steps.finish()
+    manifest = bundle.manifest
+    if as_json:
+        typer.echo(json.dumps(_document(out, manifest.model_dump(mode="json")), indent=2))
+    else:
+        Console().print(bundle_page(manifest))
+        typer.echo(f"bundle {manifest.bundle_id} written to {out}")
+
+
+def _document(out: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest without its golden vectors, which nobody reads, and where it is."""
+    return {"path": str(out)} | {k: v for k, v in manifest.items() if k not in ("golden", "feature_names")}
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+class _Steps:
+    """One bar per step; a step that begins ends the one before."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def at(self, step: str, done: float) -> None:
+        """`step` has come to the share `done`."""
+        if step not in self._tasks:
+            self.finish()
+            self._tasks[step] = self._bars.add_task(step, total=1.0)
+        self._bars.update(self._tasks[step], completed=done)
+
+    def finish(self) -> None:
+        """All steps so far are done."""
+        for task in self._tasks.values():
+            self._bars.update(task, completed=1.0)
