@@ -17,7 +17,7 @@ from agent.clock import Clock
 from agent.confirm import READINGS_TO_JUDGE, Observation, Verdict, judge
 from agent.devices.device import Device
 from agent.errors import DeviceError, OutOfBounds
-from agent.hardware.bounds import Bounds, permit
+from agent.hardware.bounds import Bounds, nearest_permitted, permit
 from agent.records import Act, Alert, Recommendation, SettingRecord
 from agent.store import Store
 
@@ -156,13 +156,22 @@ class Actuator:
         return done
 
     async def _undo(self, act: Act, verdict: Verdict) -> None:
-        if act.before is None:
+        """Bring the miner back to its setting before, or as near to it as the bounds allow."""
+        before = act.before.setting() if act.before is not None else None
+        if before is None:
             words = f"{act.miner_id}: {act.target} missed ({verdict.words}); the setting before is unknown"
             self._alert(act, "critical", words)
             return
-        self._alert(
-            act, "warning", f"{act.miner_id}: {act.target} missed, undone to {act.before}: {verdict.words}"
-        )
+        if verdict.shown == before:
+            self._alert(act, "warning", f"{act.miner_id}: {act.target} had no effect: {verdict.words}")
+            self._mark_undone(act.id)
+            return
+        back = nearest_permitted(before, self._miners.bounds(act.miner_id))
+        if back is None:
+            words = f"{act.miner_id}: {act.target} missed ({verdict.words}); {before} is not permitted"
+            self._alert(act, "critical", words)
+            return
+        self._alert(act, "warning", f"{act.miner_id}: {act.target} missed, undone to {back}: {verdict.words}")
         undo = Act(
             id=f"{act.id}-undo",
             recommendation_id=act.recommendation_id,
@@ -172,7 +181,7 @@ class Actuator:
             reason=f"undo of {act.id}: {verdict.words}",
             approved_by="automatic undo",
             before=act.target,
-            target=act.before,
+            target=SettingRecord.of(back),
             expected=act.expected_before or act.expected,
             settle_s=act.settle_s,
             restarts_hashing=act.restarts_hashing,

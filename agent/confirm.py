@@ -38,12 +38,13 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What telemetry says of one act so far, with the means it was judged by."""
+    """What telemetry says of one act so far, with the means it was judged by and the setting last shown."""
 
     kind: Literal["wait", "confirmed", "missed", "unseen"]
     words: str
     hashrate_ths: float | None = None
     power_w: float | None = None
+    shown: Setting | None = None
 
 
 def judge(act: Act, observations: Sequence[Observation], now: datetime) -> Verdict:
@@ -62,9 +63,10 @@ def judge(act: Act, observations: Sequence[Observation], now: datetime) -> Verdi
         return Verdict("wait", f"{len(seen)} readings so far")
     rate, power = _rate(seen), _mean([o.power_w for o in seen])
     wrong = _wrong_stop(seen) if target.stops_hashing else _wrong(act, target, seen, rate, power)
+    shown = seen[-1].setting
     if wrong is None:
-        return Verdict("confirmed", _as_expected(act, rate, power), rate, power)
-    return Verdict("missed" if late else "wait", wrong, rate, power)
+        return Verdict("confirmed", _as_expected(act, rate, power), rate, power, shown)
+    return Verdict("missed" if late else "wait", wrong, rate, power, shown)
 
 
 def within(value: float, expected: Interval) -> bool:

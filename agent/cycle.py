@@ -77,7 +77,9 @@ class Cycle:
         await self._site.refresh_capabilities(_CAPABILITIES_PER_CYCLE)
         now = self._clock.now()
         units = self._site.units()
-        frame = build_frame(now, units, results, max_age_s=2.0 * self._config.poll.interval_s)
+        # Deadlines are wall time; under a fast clock a poll takes longer than it does on a real site.
+        oldest_s = 2.0 * self._config.poll.interval_s + self._config.poll.deadline_s * self._clock.factor
+        frame = build_frame(now, units, results, max_age_s=oldest_s)
         self._note_times(results)
         self._alert_on(now, doubled)
         self._conditions = self._money.conditions(now)

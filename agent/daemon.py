@@ -9,9 +9,10 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -90,10 +91,10 @@ class Agent:
         scheduler = AsyncIOScheduler(timezone=UTC)
         now = datetime.now(UTC)
         every = self._config.poll.interval_s / self._clock.factor
-        self._add(scheduler, lambda: self._tick(cycle), every, now)
+        self._add(scheduler, partial(self._tick, cycle), every, now)
         if uplink is not None and self._config.dashboard is not None:
             pause = max(0.5, self._config.dashboard.interval_s / self._clock.factor)
-            self._add(scheduler, lambda: self._exchange(uplink), pause, now)
+            self._add(scheduler, partial(self._exchange, uplink), pause, now)
         scheduler.start()
         try:
             await self._stop.wait()
@@ -103,7 +104,7 @@ class Agent:
             await self._shut_down(cycle, site, uplink)
 
     def _add(
-        self, scheduler: AsyncIOScheduler, job: Callable[[], object], every_s: float, now: datetime
+        self, scheduler: AsyncIOScheduler, job: Callable[[], Awaitable[None]], every_s: float, now: datetime
     ) -> None:
         scheduler.add_job(
             job,

@@ -203,5 +203,3 @@ def _write(path: Path, content: dict[str, Any]) -> None:
         part.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-
-

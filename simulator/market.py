@@ -32,10 +32,9 @@ MAX_DAYS = 36_525
 _EPOCH = datetime(2024, 4, 20, tzinfo=UTC)
 _PERIOD_DAYS = 730
 # Share of an ordinary day's price by hour (UTC): night low, morning peak, midday sun, evening peak.
-_DAY_SHAPE = np.array(
-    [0.72, 0.68, 0.66, 0.66, 0.72, 0.85, 1.08, 1.25, 1.22, 1.02, 0.86, 0.76]
-    + [0.72, 0.72, 0.80, 0.95, 1.15, 1.42, 1.55, 1.45, 1.25, 1.05, 0.90, 0.80]
-)
+_NIGHT_TO_NOON = (0.72, 0.68, 0.66, 0.66, 0.72, 0.85, 1.08, 1.25, 1.22, 1.02, 0.86, 0.76)
+_NOON_TO_NIGHT = (0.72, 0.72, 0.80, 0.95, 1.15, 1.42, 1.55, 1.45, 1.25, 1.05, 0.90, 0.80)
+_DAY_SHAPE = np.array((*_NIGHT_TO_NOON, *_NOON_TO_NIGHT))
 
 
 def market_days(first: datetime, days: int, seed: int) -> list[tuple[str, float, float, float, float, float]]:

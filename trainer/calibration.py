@@ -16,9 +16,10 @@ from trainer.graph import Floats, Ops, Value
 
 # Of each tail of an 80 % interval.
 TAIL = 0.9
-# A hardware model with fewer residuals, or fewer units, takes the interval of all together.
+# A hardware model with fewer residuals takes the interval of all together. With more, its own counts as much
+# as it has units against this many: rows of one unit err together, so few units tell little.
 LEAST_RESIDUALS = 150
-LEAST_UNITS = 3
+POOLING_UNITS = 6
 _NARROWEST = 1e-3
 _NEAR, _FAR = 0.03, 0.10
 
@@ -39,6 +40,12 @@ class Intervals:
     high: Floats
     stretch: Floats
     unknown: float
+
+    def inflated(self, by: float, steepest: float) -> Intervals:
+        """The same, `by` times as wide; the stretch gives way where bounds would stop being monotone."""
+        low, high = self.low * by, self.high * by
+        stretch = np.minimum(self.stretch, steepest / np.maximum(low, high))
+        return Intervals(low, high, stretch, self.unknown)
 
     def around(self, ops: Ops, members: Value, distance: Value, missing: Value) -> tuple[Value, Value]:
         """Half-widths below and above, each [B,1]."""
@@ -106,8 +113,11 @@ def calibrate(
     table = np.zeros((3, models + 1))
     for model in range(models):
         own = seen.model == model
-        enough = own.sum() >= LEAST_RESIDUALS and len(np.unique(seen.unit[own])) >= LEAST_UNITS
-        table[:, model] = _widths(seen.rows(own), growth, unknown, steepest) if enough else pooled
+        table[:, model] = pooled
+        if own.sum() >= LEAST_RESIDUALS:
+            weight = own_weight(seen.unit[own])
+            table[:, model] += weight * (_widths(seen.rows(own), growth, unknown, steepest) - pooled)
+            table[2, model] = min(table[2, model], steepest / table[:2, model].max())
     if unseen is not None and len(unseen.value) >= LEAST_RESIDUALS:
         table[:, -1] = _widths(unseen, growth, unknown, steepest)
     else:
@@ -116,6 +126,12 @@ def calibrate(
     table[:2, -1] = np.maximum(table[:2, -1], np.maximum(table[:2, :-1].max(axis=1, initial=0.0), pooled[:2]))
     table[2, -1] = min(table[2, -1], steepest / max(table[0, -1], table[1, -1]))
     return Intervals(table[0], table[1], table[2], unknown)
+
+
+def own_weight(unit: NDArray[np.int64]) -> float:
+    """How much a hardware model's own interval counts against that of all, 0 to 1."""
+    count = len(np.unique(unit))
+    return count / (count + POOLING_UNITS)
 
 
 def _growth(residuals: Residuals) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from agent.cli.bundle_page import bundle_page
+from agent.cli.bundle_page import bundle_page, page_console
 from agent.clock import SystemClock
 from agent.errors import InputError
 from agent.prices import read_market, read_prices
@@ -80,7 +80,7 @@ def train(
     if as_json:
         typer.echo(json.dumps(_document(out, manifest.model_dump(mode="json")), indent=2))
     else:
-        Console().print(bundle_page(manifest))
+        page_console().print(bundle_page(manifest))
         typer.echo(f"bundle {manifest.bundle_id} written to {out}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DataError
-from trainer.calibration import Intervals, Residuals, calibrate
+from trainer.calibration import Intervals, Residuals, calibrate, conformal_quantile
 from trainer.dataset import Dataset
 from trainer.families import Family
 from trainer.graph import Floats, NumpyOps
@@ -31,7 +31,9 @@ _FOLDS = 4
 # The share of the time span before which a cross-fit learns and after which it is judged.
 _CUT = 0.6
 _LEAST_ROWS = 50
-_DEFAULT = {"hashrate": 0.08, "power": 0.12, "temperature": 10.0}
+_DEFAULT = {"hashrate": 0.08, "power": 0.12, "chip_temp": 10.0}
+_COVER = 0.8
+_MOST_INFLATION = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,33 +138,41 @@ def _judge(
         )
 
 
-def intervals_of(held: Held, models: int, *, steep: bool) -> dict[str, Intervals]:
-    """Intervals of hashrate, power and temperature.
+def _intervals(held: Held, models: int, inflation: Mapping[str, float], *, steep: bool) -> list[Intervals]:
+    """Intervals of hashrate, power and chip temperature."""
+    known, unseen = (held.fold >= 0) & (held.model >= 0), held.model < 0
+    found = []
+    for name, column, steepest in (
+        ("hashrate", "rate", LEAST_SLOPE["hashrate"] if steep else 0.0),
+        ("power", "power", LEAST_SLOPE["power"] if steep else 0.0),
+        ("chip_temp", "temperature", np.inf),
+    ):
+        rest = held.residuals(column, f"{column}_missing", unseen)
+        seen = held.residuals(column, f"{column}_missing", known)
+        own = calibrate(seen, rest if len(rest.value) else None, models, steepest, _DEFAULT[name])
+        found.append(own.inflated(inflation.get(name, 1.0), steepest))
+    return found
+
+
+def assemble(
+    curves: Curves,
+    temperature: Floats,
+    paid: Floats,
+    held: Held,
+    inflation: Mapping[str, float],
+    *,
+    steep: bool,
+) -> ProfitModel:
+    """Both models, calibrated on `held`.
 
     Args:
+        temperature, paid: weights of `fit_temperature` and `fit_paid`.
+        inflation: factors of `Coverage`, by quantity; 1 where absent.
         steep: whether the curves rise by at least `LEAST_SLOPE` everywhere, so that bounds may open.
     """
-    known, unseen = (held.fold >= 0) & (held.model >= 0), held.model < 0
-
-    def one(name: str, column: str, missing: str, steepest: float) -> Intervals:
-        rest = held.residuals(column, missing, unseen)
-        seen = held.residuals(column, missing, known)
-        return calibrate(seen, rest if len(rest.value) else None, models, steepest, _DEFAULT[name])
-
-    return {
-        "hashrate": one("hashrate", "rate", "rate_missing", LEAST_SLOPE["hashrate"] if steep else 0.0),
-        "power": one("power", "power", "power_missing", LEAST_SLOPE["power"] if steep else 0.0),
-        "temperature": one("temperature", "temperature", "temperature_missing", np.inf),
-    }
-
-
-def assemble(curves: Curves, temperature: Floats, paid: Floats, held: Held, *, steep: bool) -> ProfitModel:
-    """Both models, calibrated on `held`."""
     models = len(curves.view.anchors.names)
-    found = intervals_of(held, models, steep=steep)
-    power = PowerModel(
-        curves, found["hashrate"], found["power"], Temperature(temperature, found["temperature"])
-    )
+    rate, watts, chip = _intervals(held, models, inflation, steep=steep)
+    power = PowerModel(curves, rate, watts, Temperature(temperature, chip))
     rate_sigma, power_sigma = _sigmas(power, held)
     seen = (held.fold >= 0) & (held.model >= 0)
     joint = calibrate_joint(
@@ -174,43 +184,64 @@ def assemble(curves: Curves, temperature: Floats, paid: Floats, held: Held, *, s
         held.unit[seen],
         models,
     )
-    return ProfitModel(power, paid, joint)
+    # Beyond this a higher hashprice would lower the lower bound, or a dearer tariff raise the upper one.
+    most = 0.9 / max(float(rate_sigma.max()), float(power_sigma.max()))
+    return ProfitModel(power, paid, joint.inflated(inflation.get("profit", 1.0), most))
 
 
-def coverage(held: Held, curves: Curves, *, steep: bool) -> dict[str, Any]:
-    """How often 80 % intervals hold, each fold judged by intervals calibrated on the other folds.
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How often 80 % intervals hold on units whose residuals they were not calibrated on.
 
-    Overall and per hardware model, with the median width; for hardware models left out, as the interval
-    for unknown models does.
+    Args:
+        inflation: by quantity, how much wider intervals must be than other units' residuals alone say, for
+            80 % to hold on the unit at hand: units of one model differ, and few of them were seen.
+        metrics: share inside and median width, overall and by hardware model.
     """
+
+    inflation: dict[str, float]
+    metrics: dict[str, Any]
+
+
+def judge_coverage(held: Held, curves: Curves, *, steep: bool) -> Coverage:
+    """Judge each fold by intervals calibrated on the other folds."""
     names = curves.view.anchors.names
-    inside: dict[str, list[Floats]] = {name: [] for name in ("hashrate", "power", "chip_temp", "profit")}
-    widths: dict[str, list[Floats]] = {name: [] for name in inside}
+    needed: dict[str, list[Floats]] = {name: [] for name in ("hashrate", "power", "chip_temp", "profit")}
+    widths: dict[str, list[Floats]] = {name: [] for name in needed}
     models: list[NDArray[np.int64]] = []
-    for fold in np.unique(held.fold[held.fold >= 0]):
-        rest, own = held.rows(held.fold != fold), held.rows(held.fold == fold)
-        model = assemble(curves, np.zeros(1), np.zeros(1), rest, steep=steep)
+    folds = np.unique(held.fold[held.fold >= 0])
+    for fold in folds if len(folds) > 1 else ():
+        rest, own = held.rows(held.fold != fold), held.rows((held.fold == fold) & (held.model >= 0))
+        model = assemble(curves, np.zeros(1), np.zeros(1), rest, {}, steep=steep)
         models.append(own.model)
-        for name, hit, width in _hits(model, own):
-            inside[name].append(hit)
+        for name, factor, width in _needed(model, own):
+            needed[name].append(factor)
             widths[name].append(width)
     if not models:
-        return {}
+        return Coverage({}, {})
     row_model = np.concatenate(models)
-    out: dict[str, Any] = {}
-    for name in inside:
-        hit, width = np.concatenate(inside[name]), np.concatenate(widths[name])
-        out[name] = {"overall": _share(hit), "median_width": finite(float(np.median(width)))}
-        out[name]["by_model"] = {
-            names[m]: {"coverage": _share(hit[own]), "rows": int(np.isfinite(hit[own]).sum())}
-            for m in range(len(names))
-            for own in (row_model == m,)
+    inflation, metrics = {}, {}
+    for name, parts in needed.items():
+        factor, width = np.concatenate(parts), np.concatenate(widths[name])
+        known = np.isfinite(factor)
+        by = conformal_quantile(factor[known], _COVER) if known.any() else 1.0
+        inflation[name] = float(np.clip(by, 1.0, _MOST_INFLATION))
+        inside = np.where(known, factor <= inflation[name], np.nan)
+        metrics[name] = {
+            "overall": _share(inside),
+            "inflation": finite(inflation[name]),
+            "median_width": finite(float(np.median(width)) * inflation[name]),
+            "by_model": {
+                names[m]: {"coverage": _share(inside[own]), "rows": int(np.isfinite(inside[own]).sum())}
+                for m in range(len(names))
+                for own in (row_model == m,)
+            },
         }
-    return out
+    return Coverage(inflation, metrics)
 
 
-def _hits(model: ProfitModel, own: Held) -> list[tuple[str, Floats, Floats]]:
-    """Name, 1.0 or 0.0 or NaN per row, and interval width per row."""
+def _needed(model: ProfitModel, own: Held) -> list[tuple[str, Floats, Floats]]:
+    """Name, how many times as wide each row's interval had to be (NaN unknown), and its width."""
     ops = NumpyOps()
     members = _members(own.model, len(model.power.curves.view.anchors.names))
     found = []
@@ -220,19 +251,18 @@ def _hits(model: ProfitModel, own: Held) -> list[tuple[str, Floats, Floats]]:
         ("chip_temp", own.temperature, own.temperature_missing, model.power.temperature.intervals),
     ):
         low, high = intervals.around(ops, members, own.distance[:, None], missing[:, None])
-        hit = ((value >= -low[:, 0]) & (value <= high[:, 0])).astype(np.float64)
-        found.append((name, np.where(np.isfinite(value), hit, np.nan), (low + high)[:, 0]))
+        found.append((name, np.maximum(-value / low[:, 0], value / high[:, 0]), (low + high)[:, 0]))
     rate_sigma, power_sigma = _sigmas(model.power, own)
-    hits, spans = [], []
+    factors, spans = [], []
     for ratio in COST_RATIOS:
         a, b = rate_sigma, ratio * power_sigma
         spread = np.sqrt(np.maximum(a**2 + b**2 - 2.0 * model.joint.correlation * a * b, 0.0))
         off = own.paid - ratio * np.expm1(own.power)
-        place = own.model
-        low, high = spread * model.joint.low[place], spread * model.joint.high[place]
-        hits.append(np.where(np.isfinite(off), (off >= -low) & (off <= high), np.nan))
+        low, high = spread * model.joint.low[own.model], spread * model.joint.high[own.model]
+        factors.append(np.maximum(-off / low, off / high))
         spans.append(low + high)
-    found.append(("profit", np.mean(hits, axis=0), np.mean(spans, axis=0)))
+    # One factor a row: the median over margins, as profit is judged at one margin at a time.
+    found.append(("profit", np.median(factors, axis=0), np.mean(spans, axis=0)))
     return found
 
 

@@ -17,7 +17,7 @@ from agent.features import feature_names
 from agent.hardware.catalogue import Catalogue
 from agent.inference import hardware_family
 from trainer.calibration import Intervals
-from trainer.crossfit import assemble, coverage, cross_fit
+from trainer.crossfit import assemble, cross_fit, judge_coverage
 from trainer.dataset import Dataset
 from trainer.export import GOLDEN_ROWS, check_export, golden_vectors, graphs, write_bundle
 from trainer.families import FAMILIES, Family
@@ -60,7 +60,8 @@ def learn(dataset: Dataset, seed: int, progress: Progress, families: Sequence[Fa
     # Trees rise in steps: between two of them their curve is flat and its bounds may not open.
     steep = family.kind == "ridge"
     temperature, paid = fit_temperature(curves.view, dataset), fit_paid(curves.view, dataset)
-    model = assemble(curves, temperature, paid, held, steep=steep)
+    coverage = judge_coverage(held, curves, steep=steep)
+    model = assemble(curves, temperature, paid, held, coverage.inflation, steep=steep)
     by_model = {}
     for number, name in enumerate(names):
         own = held.rows((held.fold >= 0) & (held.model == number) & (held.rate_missing == 0.0))
@@ -89,7 +90,7 @@ def learn(dataset: Dataset, seed: int, progress: Progress, families: Sequence[Fa
             "power_error": finite(fitted.power_error),
         },
         "by_model": by_model,
-        "coverage": coverage(held, curves, steep=steep),
+        "coverage": coverage.metrics,
         "importance": {
             "hashrate": _first(curves.hashrate.importance(), 12),
             "power": _first(curves.power.importance(), 12),

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from trainer.calibration import (
     LEAST_RESIDUALS,
-    LEAST_UNITS,
     TAIL,
     Intervals,
     by_model,
     conformal_quantile,
+    own_weight,
 )
 from trainer.dataset import Dataset
 from trainer.graph import Floats, NumpyOps, Ops, Value
@@ -88,6 +88,10 @@ class Joint:
     correlation: float
     low: Floats
     high: Floats
+
+    def inflated(self, by: float, most: float) -> Joint:
+        """The same, `by` times as wide, but no multiple above `most`."""
+        return Joint(self.correlation, np.minimum(self.low * by, most), np.minimum(self.high * by, most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +177,10 @@ def calibrate_joint(
     low, high = np.full(models + 1, pooled[0]), np.full(models + 1, pooled[1])
     for number in range(models):
         own = both & (model == number)
-        if own.sum() >= LEAST_RESIDUALS and len(np.unique(unit[own])) >= LEAST_UNITS:
-            low[number], high[number] = _bounds(table[own])
+        if own.sum() >= LEAST_RESIDUALS:
+            weight, bounds = own_weight(unit[own]), _bounds(table[own])
+            low[number] += weight * (bounds[0] - pooled[0])
+            high[number] += weight * (bounds[1] - pooled[1])
     low[-1], high[-1] = low.max(), high.max()
     # Beyond this a higher hashprice would lower the lower bound.
     most = 0.9 / max(float(rate_sigma.max()), float(power_sigma.max()))

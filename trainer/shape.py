@@ -216,8 +216,8 @@ def unit_state(ops: Ops, view: View, features: Value, share: Value) -> State:
         vendor,
         hydro,
         ops.above(cooling, 1.5),
-        raw("day_sin"),
-        raw("day_cos"),
+        ops.filled(raw("day_sin"), 0.0),
+        ops.filled(raw("day_cos"), 0.0),
     ]
     members = view.anchors.members(ops, ops.log(rated_ths), ops.log(rated_w), vendor)
     return State(

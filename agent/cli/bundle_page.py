@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from agent.bundle import BundleManifest
@@ -28,10 +28,12 @@ def bundle_page(manifest: BundleManifest) -> RenderableType:
 
 def families_table(metrics: dict[str, Any]) -> Table:
     """The families that were tried, on later time and held-out units."""
-    table = Table(title="Families on later days and units held out", title_justify="left", box=None)
-    table.add_column("family")
-    for name in ("regret", "slope error", "hashrate error", "power error", "size"):
-        table.add_column(name, justify="right")
+    table = Table(
+        title="Families: regret and errors on later days and units held out", title_justify="left", box=None
+    )
+    table.add_column("family", no_wrap=True)
+    for name in ("regret", "slope", "TH/s", "W", "size"):
+        table.add_column(name, justify="right", no_wrap=True)
     for tried in metrics.get("families", []):
         chosen = tried.get("family") == metrics.get("chosen")
         table.add_row(
@@ -45,10 +47,10 @@ def families_table(metrics: dict[str, Any]) -> Table:
 
 def hardware_table(manifest: BundleManifest) -> Table:
     """Error and coverage of each hardware model; as never seen, where it was left out of training."""
-    table = Table(title="Hardware: error on unseen units, later", title_justify="left", box=None)
-    table.add_column("model")
-    for name in ("units", "rows", "TH/s", "W", "TH/s if new", "W if new", "80 % TH/s", "80 % W", "80 % USD"):
-        table.add_column(name, justify="right")
+    table = _table("Hardware: error on later days and unseen units; as a new model; rows in 80 % interval")
+    table.add_column("model", no_wrap=True, min_width=26)
+    for name in ("units", "rows", "TH/s", "W", "new TH/s", "new W", "in TH/s", "in W", "in USD"):
+        table.add_column(name, justify="right", no_wrap=True)
     errors = manifest.metrics.get("by_model", {})
     coverage = manifest.metrics.get("coverage", {})
 
@@ -71,6 +73,16 @@ def hardware_table(manifest: BundleManifest) -> Table:
     total = manifest.training
     table.add_row("all", str(total.units), str(total.rows), "", "", "", "", *overall, style="bold")
     return table
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=None)
+
+
+def page_console() -> Console:
+    """A console that does not squeeze tables when its output goes to a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=110)
 
 
 def percent(value: Any, digits: int = 2) -> str:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from agent.bundle import BundleManifest, load_bundle, read_manifest
-from agent.cli.bundle_page import bundle_page
+from agent.cli.bundle_page import bundle_page, page_console
 from agent.errors import BundleError
 from agent.feature_table import feature_hash
 
@@ -41,7 +40,7 @@ def show(folder: Folder, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(manifest.model_dump_json(indent=2, exclude={"golden", "feature_names"}))
     else:
-        Console().print(bundle_page(manifest))
+        page_console().print(bundle_page(manifest))
 
 
 def verify(folder: Folder, as_json: AsJson = False) -> None:

@@ -153,15 +153,10 @@ def fans(*values: object) -> tuple[float, ...] | None:
     return tuple(speeds) if speeds else None
 
 
-def voltage_v(hundredths: object = None, either: object = None) -> float | None:
-    """Volts from hundredths, or from a figure that is volts when small and hundredths when above 1000."""
+def voltage_v(hundredths: object) -> float | None:
+    """Volts at the boards from hundredths. The supply's input (`vin`) is the mains and never goes here."""
     volts = number(hundredths)
-    if volts is not None and 0.0 < volts < 1e6:
-        return volts / 100.0
-    volts = number(either)
-    if volts is None or not 0.0 < volts < 1e6:
-        return None
-    return volts / 100.0 if volts > 1000.0 else volts
+    return volts / 100.0 if volts is not None and 0.0 < volts < 100_000.0 else None
 
 
 def highest(values: Iterable[float | None]) -> float | None:

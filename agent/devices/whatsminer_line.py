@@ -1,15 +1,25 @@
-"""Reads of API v3: several frames over one connection, each checked. Writes are the driver's work."""
+"""API v3 on the wire: several reads over one connection, and one write with its own token.
+
+What to ask and to set is the driver's choice.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from types import TracebackType
 
+from agent.clock import Clock
+from agent.devices import whatsminer_fields as field
 from agent.devices import whatsminer_parse_v3 as parse
-from agent.devices.device import Endpoint
-from agent.devices.whatsminer_parse_v3 import Document, Sections
+from agent.devices.device import Credentials, Endpoint
+from agent.devices.numbers import text
+from agent.devices.whatsminer_crypto import v3_token
+from agent.devices.whatsminer_envelope import Document
+from agent.devices.whatsminer_parse_v3 import INFO, Sections
 from agent.devices.whatsminer_wire import Budget, Wire, connect, encode
-from agent.errors import Unreachable
+from agent.errors import Malformed, Timeout, Unauthorised, Unreachable, WriteDisabled
+
+_ACK_S = 5.0
 
 
 class FrameLine:
@@ -66,3 +76,48 @@ class FrameLine:
             address, port = self._endpoint.address, self._endpoint.ports.api_v3
             self._wire = await self._stack.enter_async_context(connect(address, port, self._budget.left()))
         return self._wire
+
+
+async def write(
+    endpoint: Endpoint,
+    clock: Clock,
+    login: Credentials,
+    request: tuple[str, object],
+    switch: bool | None,
+    budget: Budget,
+) -> bool | None:
+    """Send one write, once.
+
+    Args:
+        request: command and param.
+        switch: whether the miner says that its write API is open.
+
+    Returns:
+        True: the miner said OK. None: no answer that can be read, so unknown.
+
+    Raises:
+        DeviceError: nothing was sent, or the miner refused.
+    """
+    address = endpoint.address
+    command, param = request
+    async with FrameLine(endpoint, budget) as line:
+        document = await line.document(INFO, "salt")
+    salt = text(parse.sections_of(f"{INFO}.salt", document).get("salt"))
+    if salt is None:
+        raise Malformed(address, f"{INFO}: the salt is missing")
+    # The token is made with the miner's own time, so that a wrong clock does not void it.
+    ts = int((field.moment(document.get("when")) or clock.now()).timestamp())
+    token = v3_token(command, login.password, salt, ts)
+    payload = {"cmd": command, "param": param, "ts": ts, "account": login.username, "token": token}
+    async with connect(address, endpoint.ports.api_v3, budget.left()) as wire:
+        try:
+            raw = await wire.frame(encode(payload), budget.left(_ACK_S))
+            parse.check(command, parse.parse_document(command, raw, address), address)
+        except (Timeout, Unreachable, Malformed):
+            return None
+        except WriteDisabled as error:
+            if not switch:
+                raise
+            words = f"{error.detail}; apiswitch is 1, so the account {login.username} may not"
+            raise Unauthorised(address, words) from error
+    return True

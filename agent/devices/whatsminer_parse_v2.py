@@ -5,18 +5,22 @@ Repairing JSON is `agent.devices.transport`'s work; asking for the replies is `w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from agent.devices import whatsminer_fields as field
 from agent.devices.numbers import count, number, text
-from agent.devices.transport import tolerant_json
+from agent.devices.whatsminer_envelope import (
+    UNKNOWN_ADDRESS,
+    Document,
+    check,
+    message,
+    parse_document,
+    split_join,
+)
 from agent.devices.whatsminer_errors import error_of, errors_of
-from agent.errors import DeviceError, Malformed, Refused, Unauthorised, Unsupported, WriteDisabled
+from agent.errors import DeviceError, Malformed
 from agent.reading import Board, MinerError, Pool, Reading
-
-Document = dict[str, Any]
 
 COMMANDS = (
     "summary",
@@ -29,102 +33,9 @@ COMMANDS = (
     "get_psu",
     "get_error_code",
 )
-REMEDY = (
-    "the write API is off: in WhatsMinerTool change the default admin password, then enable "
-    "Remote Ctrl -> Miner API Switch (hashmargin never does this itself)"
-)
-CODE_TOKEN_MAXIMUM = 136
-# The token or the key it is made with no longer fits: 23 is what an undecipherable write gets.
-TOKEN_CODES = (23, 135, 137)
-_WRITE_DISABLED = 45
-_INVALID_COMMAND = 14
 _MHS, _GHS = 1e6, 1e3
 # No miner hashes at under 1000 MH/s, but firmware of 2026 writes TH/s under the "MHS" keys of a board.
 _LEAST_MHS = 1000.0
-_PAIR = re.compile(rb'"(\d{1,7})"\s*:\s*"([^"]{0,40})')
-_UNKNOWN_ADDRESS = "captured reply"
-
-
-def parse_document(command: str, raw: bytes, address: str | None) -> Document:
-    """One reply as an object.
-
-    Raises:
-        Malformed: not an object, even after repair. An error list that was cut is kept as far as it goes.
-    """
-    where = address or _UNKNOWN_ADDRESS
-    try:
-        document = tolerant_json(raw, where)
-    except Malformed:
-        if command == "get_error_code" and b"error_code" in raw:
-            listed = _PAIR.findall(raw.split(b"error_code", 1)[1])
-            pairs = [{code.decode(): since.decode("ascii", "replace")} for code, since in listed[:64]]
-            return {"STATUS": "S", "Msg": {"error_code": pairs}}
-        raise
-    if not isinstance(document, dict):
-        raise Malformed(where, f"{command}: expected an object, got {type(document).__name__}")
-    return document
-
-
-def check(command: str, document: Document, address: str | None) -> Document:
-    """`document` if it reports success. Success is STATUS "S" (or "I", "W"); the code alone proves nothing.
-
-    Raises:
-        Unsupported: code 14. WriteDisabled: 45. Unauthorised: 23, 135, 137 (token). Refused: the rest.
-        Malformed: no status at all.
-    """
-    where = address or _UNKNOWN_ADDRESS
-    envelope = document.get("STATUS")
-    head = document
-    if isinstance(envelope, list):
-        head = envelope[0] if envelope and isinstance(envelope[0], dict) else {}
-    elif isinstance(envelope, dict):
-        head = envelope
-    status = text(head.get("STATUS"))
-    code = count(head.get("Code"))
-    if status in ("S", "I", "W"):
-        return document
-    if status is None and code is None:
-        if any(
-            isinstance(document.get(key), list | dict) for key in ("SUMMARY", "DEVS", "POOLS", "DEVDETAILS")
-        ):
-            return document
-        raise Malformed(where, f"{command}: the reply has no status")
-    raise refusal(command, code, _said(head.get("Msg")), where)
-
-
-def refusal(command: str, code: int | None, said: str, address: str) -> DeviceError:
-    """The typed error for one error code."""
-    words = f"{command}: code {code}: {said}" if code is not None else f"{command}: {said}"
-    if code == _WRITE_DISABLED:
-        return WriteDisabled(address, f"{words}; {REMEDY}")
-    if code == _INVALID_COMMAND:
-        return Unsupported(address, words)
-    if code in TOKEN_CODES:
-        return Unauthorised(address, f"{words}; the admin password may be wrong")
-    if code == CODE_TOKEN_MAXIMUM:
-        return Refused(address, f"{words}; the miner has no free token (they last 30 min)")
-    return Refused(address, words)
-
-
-def error_code(document: Document) -> int | None:
-    """The code of a reply, wherever its envelope has it."""
-    envelope = document.get("STATUS")
-    if isinstance(envelope, list) and envelope and isinstance(envelope[0], dict):
-        return count(envelope[0].get("Code"))
-    return count(document.get("Code"))
-
-
-def split_join(document: Document, commands: tuple[str, ...]) -> dict[str, Document]:
-    """The parts of a joined reply: nested under the commands' names, or all in one envelope."""
-    parts: dict[str, Document] = {}
-    keys = {"summary": "SUMMARY", "edevs": "DEVS", "pools": "POOLS"}
-    for command in commands:
-        nested = field.rows(document.get(command))
-        if nested:
-            parts[command] = nested[0]
-        elif keys.get(command) in document:
-            parts[command] = document
-    return parts
 
 
 def decode(replies: Mapping[str, bytes], address: str | None = None) -> Reading:
@@ -158,10 +69,10 @@ def decode(replies: Mapping[str, bytes], address: str | None = None) -> Reading:
                 raise
             first = first or error
     if not documents:
-        raise first or Malformed(address or _UNKNOWN_ADDRESS, "no reply of this family")
+        raise first or Malformed(address or UNKNOWN_ADDRESS, "no reply of this family")
     reading = reading_of(documents, address)
     if reading == reading_of({}, address):
-        raise first or Malformed(address or _UNKNOWN_ADDRESS, "the replies hold nothing that is known")
+        raise first or Malformed(address or UNKNOWN_ADDRESS, "the replies hold nothing that is known")
     return reading
 
 
@@ -222,7 +133,7 @@ def reading_of(documents: Mapping[str, Document], address: str | None) -> Readin
         or field.temperature_c(row.get("Temperature")),
         ambient_temp_c=field.temperature_c(row.get("Env Temp")),
         fan_rpm=field.fans(row.get("Fan Speed In"), row.get("Fan Speed Out")),
-        voltage_v=field.voltage_v(row.get("Voltage")) or field.voltage_v(psu.get("vin")),
+        voltage_v=field.voltage_v(row.get("Voltage")),
         frequency_mhz=field.frequency_mhz(row.get("freq_avg")),
         boards=boards,
         uptime_s=field.seconds(row.get("Elapsed")),
@@ -233,12 +144,6 @@ def reading_of(documents: Mapping[str, Document], address: str | None) -> Readin
         pools=pools,
         errors=_errors(documents.get("get_error_code"), row),
     )
-
-
-def message(document: Document | None) -> Document:
-    """The object under `Msg`; empty where there is none."""
-    said = document.get("Msg") if document is not None else None
-    return said if isinstance(said, dict) else {}
 
 
 def summary_row(document: Document | None) -> Document:
@@ -406,8 +311,3 @@ def _when(documents: Mapping[str, Document]) -> Any:
             if (when := field.moment(head.get("When"))) is not None:
                 return when
     return None
-
-
-def _said(value: object) -> str:
-    said = value if isinstance(value, str) else repr(value) if value is not None else "no reason given"
-    return said[:200]

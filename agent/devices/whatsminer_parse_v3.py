@@ -9,21 +9,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from agent.devices import whatsminer_envelope as envelope
 from agent.devices import whatsminer_fields as field
 from agent.devices import whatsminer_parse_v2 as v2
 from agent.devices.numbers import count, number, text
 from agent.devices.transport import tolerant_json
+from agent.devices.whatsminer_envelope import UNKNOWN_ADDRESS, Document
 from agent.devices.whatsminer_errors import errors_of
 from agent.errors import DeviceError, Malformed, Refused, Unauthorised, Unsupported, WriteDisabled
 from agent.reading import Board, MinerError, Pool, Reading
 
-Document = dict[str, Any]
 Sections = dict[str, Any]
 
 INFO, STATUS, SETTING = "get.device.info", "get.miner.status", "get.miner.setting"
 INFO_SECTIONS = ("network", "system", "miner", "power", "salt", "error-code")
 STATUS_SECTIONS = ("summary", "edevs", "pools")
-_UNKNOWN_ADDRESS = "captured reply"
 _TOKEN_WORDS = ("token", "passw", "account", "auth")
 _GHS = 1e3
 
@@ -34,7 +34,7 @@ def parse_document(command: str, raw: bytes, address: str | None) -> Document:
     Raises:
         Malformed: not an object, even after repair.
     """
-    where = address or _UNKNOWN_ADDRESS
+    where = address or UNKNOWN_ADDRESS
     document = tolerant_json(raw, where)
     if not isinstance(document, dict):
         raise Malformed(where, f"{command}: expected an object, got {type(document).__name__}")
@@ -48,7 +48,7 @@ def check(command: str, document: Document, address: str | None) -> Document:
         Unsupported: -2 invalid command. WriteDisabled: -4. Unauthorised: a token or account is named.
         Refused: any other code. Malformed: no code.
     """
-    where = address or _UNKNOWN_ADDRESS
+    where = address or UNKNOWN_ADDRESS
     told = number(document.get("code"))
     if told is None:
         raise Malformed(where, f"{command}: the reply has no code")
@@ -65,7 +65,7 @@ def refusal(command: str, code: int, said: object, address: str) -> DeviceError:
     if any(word in reason.lower() for word in _TOKEN_WORDS):
         return Unauthorised(address, f"{words}; account or password may be wrong")
     if code == -4:
-        return WriteDisabled(address, f"{words}; {v2.REMEDY}")
+        return WriteDisabled(address, f"{words}; {envelope.REMEDY}")
     return Unsupported(address, words) if code == -2 else Refused(address, words)
 
 
@@ -100,30 +100,30 @@ def decode(replies: Mapping[str, bytes], address: str | None = None) -> Reading:
         DeviceError: no reply can be used, or the summary is malformed.
     """
     sections: Sections = {}
-    shares: v2.Document | None = None
+    shares: Document | None = None
     first: DeviceError | None = None
     when = None
     for name, raw in replies.items():
         command = name.removesuffix(".json")
         try:
             if command == "pools":
-                shares = v2.check(command, v2.parse_document(command, raw, address), address)
+                shares = envelope.check(command, envelope.parse_document(command, raw, address), address)
             elif command == SETTING or command.startswith((INFO, STATUS)):
                 document = check(command, parse_document(command, raw, address), address)
                 sections |= sections_of(command, document)
                 reported = field.moment(document.get("when"))
-                when = reported if command.startswith(STATUS) else when or reported
+                when = (reported or when) if command.startswith(STATUS) else when or reported
         except DeviceError as error:
             if isinstance(error, Malformed) and "summary" in command:
                 raise
             first = first or error
     reading = reading_of(sections, shares, address)
     if reading == reading_of({}, None, address):
-        raise first or Malformed(address or _UNKNOWN_ADDRESS, "the replies hold nothing of this family")
+        raise first or Malformed(address or UNKNOWN_ADDRESS, "the replies hold nothing of this family")
     return reading if when is None else replace(reading, observed_at=when)
 
 
-def reading_of(sections: Sections, shares: v2.Document | None, address: str | None) -> Reading:
+def reading_of(sections: Sections, shares: Document | None, address: str | None) -> Reading:
     """The Reading that sections come to, without `observed_at`.
 
     Args:
@@ -171,7 +171,6 @@ def reading_of(sections: Sections, shares: v2.Document | None, address: str | No
         board_temp_c=field.highest(_board_temps(summary)),
         ambient_temp_c=field.temperature_c(summary.get("environment-temperature")),
         fan_rpm=field.fans(summary.get("fan-speed-in"), summary.get("fan-speed-out")),
-        voltage_v=field.voltage_v(either=power.get("vin")),
         frequency_mhz=field.frequency_mhz(summary.get("freq-avg")),
         boards=boards,
         uptime_s=field.seconds(summary.get("elapsed")),

@@ -13,7 +13,7 @@ from agent.clock import Clock
 from agent.devices.device import Endpoint
 from agent.devices.numbers import number, text
 from agent.devices.whatsminer_crypto import V2Keys, seal, unseal, v2_keys
-from agent.devices.whatsminer_parse_v2 import (
+from agent.devices.whatsminer_envelope import (
     CODE_TOKEN_MAXIMUM,
     Document,
     check,
@@ -168,7 +168,9 @@ class V2Session:
             wait = (self._no_token_before - now).total_seconds()
             raise Refused(address, f"the miner has no free token; not asked again for {wait:.0f} s")
         self._token = None
-        document = parse_document("get_token", await self.ask("get_token", budget), address)
+        document = parse_document(
+            "get_token", await self.ask("get_token", budget, self._endpoint.deadline_s), address
+        )
         try:
             said = message(check("get_token", document, address))
         except WriteDisabled:

@@ -11,15 +11,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from agent.clock import Clock
+from agent.devices import whatsminer_envelope as envelope
 from agent.devices import whatsminer_fields as field
 from agent.devices import whatsminer_parse_v2 as parse
 from agent.devices.device import Applied, Capabilities, Endpoint, Identity, ReportedControl
 from agent.devices.redact import redact
-from agent.devices.whatsminer_parse_v2 import REMEDY, Document, decode
+from agent.devices.whatsminer_envelope import REMEDY, Document
+from agent.devices.whatsminer_parse_v2 import decode
 from agent.devices.whatsminer_session import DEFAULT_PASSWORD, V2Session
 from agent.devices.whatsminer_slow import SlowFacts
 from agent.devices.whatsminer_wire import Budget
-from agent.devices.whatsminer_writes import State, Step, Verb, governing, plan, shown
+from agent.devices.whatsminer_writes import State, Step, Verb, carry_out, governing, plan, shown
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
 from agent.reading import Reading
@@ -80,7 +82,7 @@ class WhatsminerV2:
         documents: dict[str, Document] = {}
         first: DeviceError | None = None
         for command in (*_IDENTITY, "summary"):
-            if command == "summary" and parse.message(documents.get("get_miner_info")).get("mac"):
+            if command == "summary" and envelope.message(documents.get("get_miner_info")).get("mac"):
                 continue
             try:
                 documents[command] = await self._session.read(command, budget)
@@ -129,7 +131,7 @@ class WhatsminerV2:
         with contextlib.suppress(Unsupported, Refused):
             self._slow.put("get_version", await self._session.read("get_version", budget), self._clock.now())
         writable = await self._session.may_write(budget)
-        version = parse.message(self._slow.get("get_version"))
+        version = envelope.message(self._slow.get("get_version"))
         controls = [ReportedControl(Knob.POWER_LIMIT_W)]
         # API 1.x firmware has no set_power_pct.
         if not str(version.get("api_ver", "")).startswith("1."):
@@ -144,13 +146,13 @@ class WhatsminerV2:
             DeviceError: the read before failed (nothing was sent), or the miner refused.
         """
         budget = self._budget(self.endpoint.write_deadline_s)
-        state = await self.state(budget)
+        state = await self.state(budget, self.endpoint.deadline_s)
         knob = setting.setting.knob
         steps = plan(setting, state, self.endpoint.address)
         before = governing(state, knob)
         if not steps:
             return Applied(None, already_set=True, before=before, readback=shown(state, knob), sent=None)
-        acknowledged = await self.send(steps, budget)
+        acknowledged, sent = await carry_out(steps, lambda step: self.send(step, budget))
         after: State | None = None
         with contextlib.suppress(DeviceError):
             after = await self.state(budget, _READBACK_S, remembered=False)
@@ -159,25 +161,22 @@ class WhatsminerV2:
             already_set=False,
             before=before,
             readback=shown(after, knob) if after is not None else None,
-            sent="; ".join(json.dumps({"cmd": c, **p}) for c, p in map(commands_of, steps)),
+            sent=sent,
         )
 
-    async def send(self, steps: list[Step], budget: Budget) -> bool | None:
-        """Send `steps` in order, each once. None as soon as one had no answer; later ones are sent still.
+    async def send(self, step: Step, budget: Budget) -> tuple[bool | None, str]:
+        """Send one step, once. Returns the answer, None where none came, and the words for the journal.
 
         Raises:
-            DeviceError: one was refused; what was sent before it stays sent.
+            DeviceError: nothing was sent, or the miner refused.
         """
-        answers: list[bool | None] = []
-        for step in steps:
-            command, parameters = commands_of(step)
-            ack_s = _SHORT_ACK_S if step.verb in (Verb.MODE, Verb.POWER_OFF) else _ACK_S
-            ack_s = min(ack_s, self.endpoint.write_deadline_s / 4.0)
-            answer = await self._session.write(command, parameters, budget, ack_s)
-            self._remember(step, answer)
-            answers.append(answer)
+        command, parameters = commands_of(step)
+        ack_s = _SHORT_ACK_S if step.verb in (Verb.MODE, Verb.POWER_OFF) else _ACK_S
+        ack_s = min(ack_s, self.endpoint.write_deadline_s / 4.0)
+        answer = await self._session.write(command, parameters, budget, ack_s)
+        self._remember(step, answer)
         self._slow.make_due("status")
-        return True if all(answers) else None
+        return answer, json.dumps({"cmd": command, **parameters})
 
     async def state(self, budget: Budget, at_most_s: float | None = None, remembered: bool = True) -> State:
         """What is set now, read for the purpose.
@@ -203,7 +202,7 @@ class WhatsminerV2:
                 raise
         if not row and not off:
             raise Malformed(self.endpoint.address, "summary has no row; nothing was sent")
-        said = parse.message(status)
+        said = envelope.message(status)
         percent = parse.power_percent(status)
         if percent is None:
             percent = 100.0 if "power_pct" in said else self._percent if remembered else None
@@ -256,7 +255,8 @@ class WhatsminerV2:
             try:
                 parts = await self._joined(budget, at_most)
             except DeviceError as error:
-                # A refusal may be the process that is down; the parts by themselves will tell.
+                if envelope.process_is_down(error):
+                    return {"status": await self._session.read("status", budget)}, requests + 1
                 if self._joins and not isinstance(error, Refused):
                     raise
                 parts = {}
@@ -267,21 +267,25 @@ class WhatsminerV2:
         requests += 1
         try:
             documents["summary"] = await self._session.read("summary", budget)
-        except Refused:
-            # "btminer process is down": the rest of the machine still answers.
+        except Refused as error:
+            # A miner that is off may refuse, and with its process down the rest still answers.
             documents["status"] = await self._session.read("status", budget)
-            return documents, requests + 1
+            if parse.is_off(documents["status"]) or envelope.process_is_down(error):
+                return documents, requests + 1
+            raise
         self._joins = bool(self._joins)
         return documents, requests
 
     async def _joined(self, budget: Budget, at_most_s: float | None) -> dict[str, Document]:
         command = "+".join(_JOIN)
         address = self.endpoint.address
-        document = parse.parse_document(command, await self._session.ask(command, budget, at_most_s), address)
-        parts = parse.split_join(document, _JOIN)
+        document = envelope.parse_document(
+            command, await self._session.ask(command, budget, at_most_s), address
+        )
+        parts = envelope.split_join(document, _JOIN)
         if not parts:
-            parse.check(command, document, address)
-        return {name: parse.check(name, part, address) for name, part in parts.items()}
+            envelope.check(command, document, address)
+        return {name: envelope.check(name, part, address) for name, part in parts.items()}
 
     def _wanted(self, row: Document, documents: Mapping[str, Document]) -> list[str]:
         """Commands to ask beyond the summary, the most urgent first."""
@@ -319,7 +323,7 @@ class WhatsminerV2:
     def _swapped(self, documents: Mapping[str, Document]) -> bool:
         """True if the MAC is not the one seen before: everything cached belongs to another machine."""
         info = documents.get("get_miner_info")
-        mac = field.mac(parse.message(info).get("mac"))
+        mac = field.mac(envelope.message(info).get("mac"))
         if mac is None and self._slow.get("get_miner_info") is None:
             mac = field.mac(parse.summary_row(documents.get("summary")).get("MAC"))
         swapped = mac is not None and self._mac is not None and mac != self._mac

@@ -13,24 +13,21 @@ from agent.clock import Clock
 from agent.devices import whatsminer_fields as field
 from agent.devices import whatsminer_parse_v3 as parse
 from agent.devices.device import Applied, Capabilities, Credentials, Endpoint, Identity, ReportedControl
-from agent.devices.numbers import text
 from agent.devices.redact import redact
-from agent.devices.whatsminer_crypto import v3_token
-from agent.devices.whatsminer_line import FrameLine
-from agent.devices.whatsminer_parse_v2 import REMEDY, without_counts
-from agent.devices.whatsminer_parse_v3 import INFO, SETTING, STATUS, Document, Sections, decode
+from agent.devices.whatsminer_envelope import REMEDY, Document, process_is_down
+from agent.devices.whatsminer_line import FrameLine, write
+from agent.devices.whatsminer_parse_v2 import without_counts
+from agent.devices.whatsminer_parse_v3 import INFO, SETTING, STATUS, Sections, decode
 from agent.devices.whatsminer_session import V2Session
 from agent.devices.whatsminer_slow import SlowFacts
 from agent.devices.whatsminer_v2 import MODES, WhatsminerV2
-from agent.devices.whatsminer_v2 import commands_of as v2_commands_of
-from agent.devices.whatsminer_wire import Budget, connect, encode
-from agent.devices.whatsminer_writes import State, Step, Verb, governing, plan, shown
+from agent.devices.whatsminer_wire import Budget
+from agent.devices.whatsminer_writes import State, Step, Verb, carry_out, governing, plan, shown
 from agent.errors import (
     DeviceError,
     Malformed,
     Refused,
     Timeout,
-    Unauthorised,
     Unreachable,
     Unsupported,
     WriteDisabled,
@@ -53,7 +50,6 @@ _PERIODS_S = {
     "system": 900.0,
     "pools": 900.0,
 }
-_ACK_S = 5.0
 _V2_BUDGET_S = 15.0
 _SHARES_S = 3.0
 
@@ -157,22 +153,18 @@ class WhatsminerV3:
         switch = parse.write_switch(sections)
         if switch is False:
             raise WriteDisabled(address, f"apiswitch is 0; {REMEDY}")
-        answers, sent = [], []
-        for step in steps:
-            answer, words = await self._send(step, switch, budget)
-            answers.append(answer)
-            sent.append(words)
+        acknowledged, sent = await carry_out(steps, lambda step: self._send(step, switch, budget))
         self._slow.make_due("setting")
         self._slow.make_due("miner")
         readback = None
         with contextlib.suppress(DeviceError):
             readback = shown(self._state(await self._sections_set(budget), remembered=False), knob)
         return Applied(
-            acknowledged=True if all(answers) else None,
+            acknowledged=acknowledged,
             already_set=False,
             before=before,
             readback=readback,
-            sent="; ".join(sent),
+            sent=sent,
         )
 
     async def _read(self, budget: Budget, again: bool = True) -> Reading:
@@ -180,7 +172,7 @@ class WhatsminerV3:
             self._relearn()
         async with FrameLine(self.endpoint, budget) as line:
             sections, requests = await self._status(line)
-            if not parse.has_figures(parse.section(sections, "summary")):
+            if "summary" in sections and not parse.has_figures(parse.section(sections, "summary")):
                 problem = "the summary holds no figures; the process may be restarting"
                 raise Malformed(self.endpoint.address, problem)
             shares: Document | None = None
@@ -196,12 +188,12 @@ class WhatsminerV3:
                     else:
                         sections |= await self._fact(line, wanted)
                 except (Timeout, Unreachable):
-                    self._slow.failed(wanted, self._clock.now(), wanted == "shares")
+                    self._slow.failed(wanted, self._clock.now(), unsupported=False)
+                    # Share counts come from another port, which this firmware need not have.
                     if wanted != "shares":
                         break
                 except DeviceError as error:
-                    unsupported = wanted == "shares" or isinstance(error, Unsupported)
-                    self._slow.failed(wanted, self._clock.now(), unsupported)
+                    self._slow.failed(wanted, self._clock.now(), isinstance(error, Unsupported))
         self._known = True
         mac = field.mac(parse.section(sections, "network").get("mac"))
         swapped = mac is not None and self._mac is not None and mac != self._mac
@@ -218,19 +210,28 @@ class WhatsminerV3:
                 sections = await line.ask(STATUS, "edevs+summary")
             except (Timeout, Unreachable, Malformed):
                 raise
-            except DeviceError:
-                if self._joins:
+            except DeviceError as error:
+                if process_is_down(error):
+                    return await self._fact(line, "miner"), 2
+                if self._joins and not isinstance(error, Refused):
                     raise
                 sections = {}
             if {"edevs", "summary"} <= set(sections):
                 self._joins = True
                 return sections, 1
-        sections = await line.ask(STATUS, "summary")
+        try:
+            sections = await line.ask(STATUS, "summary")
+        except Refused as error:
+            # A miner that is off may refuse, and with its process down the rest still answers.
+            sections = await self._fact(line, "miner")
+            if parse.is_off(sections) or process_is_down(error):
+                return sections, 2
+            raise
         with contextlib.suppress(Unsupported, Refused):
             sections |= await line.ask(STATUS, "edevs")
         if "summary" not in sections:
             raise Malformed(self.endpoint.address, f"{STATUS}: the reply has no summary")
-        self._joins = False
+        self._joins = bool(self._joins)
         return sections, 2
 
     def _wanted(self, sections: Sections) -> list[str]:
@@ -238,8 +239,7 @@ class WhatsminerV3:
         fast, steady, _ = parse.rates(parse.section(sections, "summary"))
         rate = fast if fast is not None else steady
         wanted = []
-        cached = self._slow.get("miner")
-        if not rate or (cached is not None and parse.is_off({"miner": cached})):
+        if not rate or parse.is_off(self._kept()):
             wanted.append("miner")
         return list(dict.fromkeys([*wanted, *self._slow.due(self._clock.now())]))
 
@@ -279,13 +279,17 @@ class WhatsminerV3:
         return shares
 
     def _reading(self, fresh: Sections, shares: Document | None) -> Reading:
-        kept = {name: self._slow.get(name) for name in _PERIODS_S if name != "shares"}
-        merged = {name: value["section"] for name, value in kept.items() if value is not None} | fresh
+        merged = self._kept() | fresh
         old = self._slow.get("shares")
         if shares is None and old is not None:
             shares = without_counts(old)
         reading = parse.reading_of(merged, shares, self.endpoint.address)
         return replace(reading, observed_at=self._clock.now())
+
+    def _kept(self) -> Sections:
+        """The last reply of each slow section."""
+        kept = {name: self._slow.get(name) for name in _PERIODS_S if name != "shares"}
+        return {name: value["section"] for name, value in kept.items() if value is not None}
 
     async def _sections_set(self, budget: Budget) -> Sections:
         """Everything that says what is set.
@@ -293,8 +297,11 @@ class WhatsminerV3:
         Raises:
             DeviceError: summary or device info could not be read. Settings are new in API 3.0.3.
         """
-        async with FrameLine(self.endpoint, budget) as line:
+        part = self._budget(budget.left(self.endpoint.deadline_s))
+        async with FrameLine(self.endpoint, part) as line:
             sections, _ = await self._status(line)
+            if "summary" not in sections and not parse.is_off(sections):
+                raise Malformed(self.endpoint.address, f"{STATUS}: no summary came; nothing was sent")
             sections |= await self._info(line, ("miner", "system"))
             with contextlib.suppress(Unsupported, Refused):
                 sections |= await line.ask(SETTING, None)
@@ -317,58 +324,21 @@ class WhatsminerV3:
         """Send one step, by v2 where it is to be had. Returns the answer and the words for the journal."""
         answer: bool | None
         if self._by_v2 is not False:
-            command, parameters = v2_commands_of(step)
             try:
                 part = Budget(self.endpoint.address, budget.left(_V2_BUDGET_S))
-                answer = await self._v2.send([step], part)
+                answer, words = await self._v2.send(step, part)
                 self._by_v2 = True
                 self._remember(step, answer)
-                return answer, json.dumps({"cmd": command, **parameters})
+                return answer, words
             except Refused:
                 raise
             except DeviceError:
                 # Each of these was raised before the command could be carried out.
                 self._by_v2 = False
         native, param = commands_of(step)
-        answer = await self._write(native, param, switch, budget)
+        answer = await write(self.endpoint, self._clock, self._login, (native, param), switch, budget)
         self._remember(step, answer)
         return answer, json.dumps({"cmd": native, "param": param})
-
-    async def _write(self, command: str, param: object, switch: bool | None, budget: Budget) -> bool | None:
-        """Send one v3 write, once. None: no answer that can be read, so unknown.
-
-        Raises:
-            DeviceError: nothing was sent, or the miner refused.
-        """
-        address = self.endpoint.address
-        async with FrameLine(self.endpoint, budget) as line:
-            document = await line.document(INFO, "salt")
-        salt = text(parse.sections_of(f"{INFO}.salt", document).get("salt"))
-        if salt is None:
-            raise Malformed(address, f"{INFO}: the salt is missing")
-        # The token is made with the miner's own time, so that a wrong clock does not void it.
-        told = field.moment(document.get("when"))
-        ts = int((told or self._clock.now()).timestamp())
-        payload = {
-            "cmd": command,
-            "param": param,
-            "ts": ts,
-            "account": self._login.username,
-            "token": v3_token(command, self._login.password, salt, ts),
-        }
-        async with connect(address, self.endpoint.ports.api_v3, budget.left()) as wire:
-            try:
-                raw = await wire.frame(encode(payload), budget.left(_ACK_S))
-                reply = parse.parse_document(command, raw, address)
-                parse.check(command, reply, address)
-            except (Timeout, Unreachable, Malformed):
-                return None
-            except WriteDisabled as error:
-                if switch:
-                    words = f"{error.detail}; apiswitch is 1, so the account {self._login.username} may not"
-                    raise Unauthorised(address, words) from error
-                raise
-        return True
 
     def _remember(self, step: Step, answer: bool | None) -> None:
         if step.verb is Verb.PERCENT:

@@ -1,15 +1,16 @@
 """What a permitted setting means on a Whatsminer, step by step.
 
-Pure: it compares with the state the driver has read, and the driver turns steps into commands.
+It compares with the state the driver has read; the driver turns steps into commands and sends them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agent.errors import Refused, Unsupported
+from agent.errors import DeviceError, Refused, Unsupported
 from agent.hardware.bounds import PermittedSetting
 from agent.setting import Knob, Setting
 
@@ -96,6 +97,37 @@ def shown(state: State, knob: Knob) -> Setting | None:
     value = {Knob.POWER_PERCENT: state.percent, Knob.WORK_MODE: state.mode, Knob.POWER_LIMIT_W: state.limit_w}
     found = value.get(knob)
     return Setting(knob, found) if found is not None else None
+
+
+async def carry_out(
+    steps: Sequence[Step], send: Callable[[Step], Awaitable[tuple[bool | None, str]]]
+) -> tuple[bool | None, str]:
+    """Send each step once, in order, until one fails.
+
+    Args:
+        send: gives the miner's answer (None: none came) and the words for the journal.
+
+    Returns:
+        True if every step was acknowledged, else None; and what was sent.
+
+    Raises:
+        DeviceError: the first step failed, so that nothing has changed. A later failure leaves a miner
+            that is half changed: that is no failure but unknown, and telemetry must judge it.
+    """
+    answers: list[bool | None] = []
+    sent: list[str] = []
+    for step in steps:
+        try:
+            answer, words = await send(step)
+        except DeviceError as error:
+            if not sent:
+                raise
+            answer, words = None, f"then {step.verb} failed ({error.kind}): {error.detail[:200]}"
+        answers.append(answer)
+        sent.append(words)
+        if words.startswith("then "):
+            break
+    return (True if all(answers) else None), "; ".join(sent)
 
 
 def _own_steps(permitted: PermittedSetting, state: State, address: str) -> list[Step]:

@@ -94,6 +94,18 @@ def permit(setting: Setting, bounds: Iterable[Bounds]) -> PermittedSetting:
     raise OutOfBounds(f"{setting} is not allowed: {allowed}")
 
 
+def nearest_permitted(setting: Setting, bounds: Iterable[Bounds]) -> Setting | None:
+    """`setting` itself if the bounds allow it, else the nearest value of its knob; None if there is none."""
+    seen = [b for b in bounds if b.knob is setting.knob]
+    if seen and all(b.allows(setting) for b in seen):
+        return setting
+    low = max((b.minimum for b in seen if b.minimum is not None), default=None)
+    high = min((b.maximum for b in seen if b.maximum is not None), default=None)
+    if low is None or high is None or low > high or not isinstance(setting.value, int | float):
+        return None
+    return Setting(setting.knob, min(high, max(low, float(setting.value))))
+
+
 def _higher(mine: float | None, theirs: float | None) -> float | None:
     known = [end for end in (mine, theirs) if end is not None]
     return max(known) if known else None

@@ -1,6 +1,6 @@
 """The cgminer API of stock Antminers on TCP 4028: one JSON request, one JSON reply, then close.
 
-The layouts themselves are in `antminer_layouts`.
+The layouts themselves are in `antminer_layouts` and `antminer_new_layouts`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from simulator.machine import MachineState
 from simulator.peers import antminer_layouts as layouts
+from simulator.peers import antminer_new_layouts as newer
 from simulator.peers.faults import send
 from simulator.peers.listener import Hangup, compact, read_json_request
 from simulator.peers.phases import is_silent
@@ -72,16 +73,16 @@ class AntminerApi:
         """The reply of the new API, which the web pages show too."""
         if command not in NEW_API:
             return _refusal(state, 14, "Invalid command")
-        reply = layouts.new_envelope(state, command)
+        reply = newer.new_envelope(state, command)
         silent = is_silent(state)
         if command == "stats":
-            reply["STATS"] = [] if silent else [layouts.new_stats(state)]
+            reply["STATS"] = [] if silent else [newer.new_stats(state)]
         elif command == "summary":
-            reply["SUMMARY"] = [] if silent else [layouts.new_summary(state)]
+            reply["SUMMARY"] = [] if silent else [newer.new_summary(state)]
         elif command == "pools":
-            reply["POOLS"] = layouts.new_pools(state, self._surface.machine.pools)
+            reply["POOLS"] = newer.new_pools(state, self._surface.machine.pools)
         elif command == "rate":
-            reply["RATE"] = [] if silent else layouts.new_rate(state)
+            reply["RATE"] = [] if silent else newer.new_rate(state)
         elif command == "warning":
             reply["WARNING"] = [{"code": code, "msg": code} for code in state.errors]
         return reply

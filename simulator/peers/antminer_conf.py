@@ -10,7 +10,8 @@ import re
 from typing import Any
 
 from simulator.machine import Machine, MachineState, PoolEntry
-from simulator.peers.antminer_layouts import MODE_NUMBERS, Json
+from simulator.peers.antminer_layouts import Json
+from simulator.peers.antminer_new_layouts import MODE_NUMBERS
 from simulator.peers.surface import Surface
 
 POOL_COUNT = 3
@@ -44,8 +45,6 @@ class MinerConf:
         self.is_release_build = year >= RELEASE_YEAR if year is not None else surface.options.layout == "new"
         self._is_hem = _HEM_MODEL in state.type_text.upper()
         self._frequency = str(round(state.frequency_mhz))
-        self._fan_manual = False
-        self._fan_pwm = "100"
         self._freq_level = "100"
         self._has_percent_key = surface.options.offers_hashrate_percent
 
@@ -59,8 +58,8 @@ class MinerConf:
         if self.is_release_build:
             return {
                 "pools": pools,
-                "bitmain-fan-ctrl": self._fan_manual,
-                "bitmain-fan-pwm": self._fan_pwm,
+                "bitmain-fan-ctrl": state.fan_manual,
+                "bitmain-fan-pwm": str(state.fan_pwm),
                 "bitmain-work-mode": mode,
                 "bitmain-hashrate-percent": self._percent(state),
             }
@@ -70,8 +69,8 @@ class MinerConf:
             "api-network": True,
             "api-groups": "A:stats:pools:devs:summary:version",
             "api-allow": "A:0/0,W:*",
-            "bitmain-fan-ctrl": self._fan_manual,
-            "bitmain-fan-pwm": self._fan_pwm,
+            "bitmain-fan-ctrl": state.fan_manual,
+            "bitmain-fan-pwm": str(state.fan_pwm),
             "bitmain-use-vil": True,
             "bitmain-freq": self._frequency,
             "bitmain-voltage": str(round(state.voltage_v * 100)),
@@ -99,7 +98,7 @@ class MinerConf:
         machine = self._surface.machine
         pools = _merged_pools(wanted.get("pools"), padded_pools(machine))
         self._surface.perform(lambda: machine.set_pools(pools))
-        self._write_fan(wanted)
+        self._write_fan(wanted, state)
         if not self.is_release_build:
             self._freq_level = str(wanted.get("freq-level", "100"))
         self._write_percent(wanted, state)
@@ -108,15 +107,13 @@ class MinerConf:
             self._surface.perform(lambda: machine.set_work_mode(mode))
         return answer("M000", "OK!")
 
-    def _write_fan(self, wanted: Json) -> None:
+    def _write_fan(self, wanted: Json, state: MachineState) -> None:
         manual = wanted.get("bitmain-fan-ctrl", False) in (True, "true", 1)
         pwm = str(wanted.get("bitmain-fan-pwm", "100"))
         if not pwm.isdigit() or int(pwm) > 100:
             pwm = "100"
-        if self._surface.faults.ack_without_effect:
-            return
-        self._fan_manual, self._fan_pwm = manual, pwm
-        self._surface.perform(lambda: self._surface.machine.set_fan(manual, int(pwm)))
+        if (manual, int(pwm)) != (state.fan_manual, state.fan_pwm):
+            self._surface.perform(lambda: self._surface.machine.set_fan(manual, int(pwm)))
 
     def _write_percent(self, wanted: Json, state: MachineState) -> None:
         if not self._surface.options.offers_hashrate_percent or self._surface.faults.ack_without_effect:

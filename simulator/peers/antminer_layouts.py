@@ -1,4 +1,4 @@
-"""MachineState as the JSON of stock Antminers: the legacy cgminer layout, the S9's, and the new API's.
+"""MachineState as the JSON of stock Antminers in cgminer's own layout, and the S9's variant of it.
 
 Units on the wire: GH/s, MHz, whole degrees Celsius, rpm. Sockets and commands are left to the servers.
 """
@@ -16,9 +16,7 @@ LEGACY_SLOTS = 4
 S9_SLOTS = 16
 S9_FIRST_SLOT = 6
 S9_FAN_SLOTS = (3, 6, 4, 5)
-MODE_NUMBERS = {"normal": 0, "sleep": 1, "high": 2, "efficient": 2, "low": 3}
 DESCRIPTION = "cgminer 1.0.0"
-POOL_DIFFICULTY = 524288
 
 
 def ghs(rate_ths: float) -> float:
@@ -82,7 +80,7 @@ def legacy_stats(state: MachineState) -> Json:
     for slot, board in slots:
         row[f"temp_pcb{slot}"] = _joined(board.pcb_temps_c if board else None)
         row[f"temp_chip{slot}"] = _joined(board.chip_temps_c if board else None)
-        row[f"temp_pic{slot}"] = _joined(_pic_temps(state) if board else None)
+        row[f"temp_pic{slot}"] = _joined(pic_temps(state) if board else None)
     row |= {f"freq{slot}": round(board.frequency_mhz) if board else 0 for slot, board in slots}
     row["total_rateideal"] = ghs(state.hashrate_ideal_ths)
     row["rate_unit"] = "GH"
@@ -156,6 +154,7 @@ def legacy_summary(state: MachineState) -> Json:
     """Row of legacy `SUMMARY`."""
     shares = max(1, state.accepted + state.rejected + state.stale)
     minutes = max(state.elapsed_s / 60.0, 1.0 / 60.0)
+    difficulty = state.share_difficulty
     return {
         "Elapsed": int(state.elapsed_s),
         "GHS 5s": ghs(state.hashrate_5s_ths),
@@ -174,10 +173,10 @@ def legacy_summary(state: MachineState) -> Json:
         "Remote Failures": 0,
         "Network Blocks": int(state.elapsed_s / 600.0),
         "Total MH": round(state.hashrate_avg_ths * 1e6 * state.elapsed_s, 4),
-        "Work Utility": round(state.accepted * POOL_DIFFICULTY / minutes, 2),
-        "Difficulty Accepted": float(state.accepted * POOL_DIFFICULTY),
-        "Difficulty Rejected": float(state.rejected * POOL_DIFFICULTY),
-        "Difficulty Stale": float(state.stale * POOL_DIFFICULTY),
+        "Work Utility": round(state.accepted * difficulty / minutes, 2),
+        "Difficulty Accepted": float(state.accepted * difficulty),
+        "Difficulty Rejected": float(state.rejected * difficulty),
+        "Difficulty Stale": float(state.stale * difficulty),
         "Best Share": int(state.best_share),
         "Device Hardware%": 0.0,
         "Device Rejected%": round(100.0 * state.rejected / shares, 4),
@@ -190,9 +189,10 @@ def legacy_summary(state: MachineState) -> Json:
 def legacy_pools(state: MachineState, pools: Sequence[PoolEntry]) -> list[Json]:
     """Rows of legacy `POOLS`; all shares went to the first pool."""
     rows: list[Json] = []
+    difficulty = int(state.share_difficulty)
     for index, pool in enumerate(pools):
         active = index == 0 and bool(pool.url)
-        accepted, rejected, stale = _shares(state, active=active)
+        accepted, rejected, stale = shares_of(state, active=active)
         shares = max(1, accepted + rejected + stale)
         rows.append(
             {
@@ -211,14 +211,14 @@ def legacy_pools(state: MachineState, pools: Sequence[PoolEntry]) -> list[Json]:
                 "Remote Failures": 0,
                 "User": pool.user,
                 "Last Share Time": "0:00:03" if accepted else "0",
-                "Diff": f"{POOL_DIFFICULTY // 1000}K" if active else "",
+                "Diff": f"{difficulty // 1000}K" if active else "",
                 "Diff1 Shares": 0,
                 "Proxy Type": "",
                 "Proxy": "",
-                "Difficulty Accepted": float(accepted * POOL_DIFFICULTY),
-                "Difficulty Rejected": float(rejected * POOL_DIFFICULTY),
-                "Difficulty Stale": float(stale * POOL_DIFFICULTY),
-                "Last Share Difficulty": float(POOL_DIFFICULTY) if accepted else 0.0,
+                "Difficulty Accepted": float(accepted * difficulty),
+                "Difficulty Rejected": float(rejected * difficulty),
+                "Difficulty Stale": float(stale * difficulty),
+                "Last Share Difficulty": float(difficulty) if accepted else 0.0,
                 "Has Stratum": True,
                 "Stratum Active": active,
                 "Stratum URL": pool.url.rpartition("//")[2].partition(":")[0] if active else "",
@@ -252,130 +252,6 @@ def legacy_devs(state: MachineState) -> list[Json]:
     ]
 
 
-def new_envelope(state: MachineState, message: str) -> Json:
-    """`STATUS` (an object here) and `INFO` of every new-API reply."""
-    return {
-        "STATUS": {"STATUS": "S", "when": epoch(state), "Msg": message, "api_version": "1.0.0"},
-        "INFO": {
-            "miner_version": "uart_trans.1.3",
-            "CompileTime": state.firmware_version,
-            "type": state.type_text,
-        },
-    }
-
-
-def new_stats(state: MachineState, power_field: float | None = None) -> Json:
-    """Row of new-API `STATS`. `power_field` adds the `watt` of the few models that have it."""
-    boards = present_boards(state)
-    row: Json = {
-        "elapsed": int(state.elapsed_s),
-        "rate_5s": ghs(state.hashrate_5s_ths),
-        "rate_30m": ghs(state.hashrate_30m_ths),
-        "rate_avg": ghs(state.hashrate_avg_ths),
-        "rate_ideal": ghs(state.hashrate_ideal_ths),
-        "rate_unit": "GH/s",
-        "chain_num": len(boards),
-        "fan_num": len(state.fan_rpm),
-        "fan": [round(rpm) for rpm in state.fan_rpm],
-        "hwp_total": 0.0,
-        "miner-mode": MODE_NUMBERS.get(state.work_mode, 0),
-        "freq-level": 100,
-    }
-    if power_field is not None:
-        row["watt"] = round(power_field)
-    row["chain"] = [
-        {
-            "index": board.index,
-            "freq_avg": round(board.frequency_mhz),
-            "rate_ideal": ghs(board.ideal_ths),
-            "rate_real": ghs(board.hashrate_ths),
-            "asic_num": board.chips,
-            "asic": asic_map(board, 3),
-            "temp_pic": _rounded(_pic_temps(state)),
-            "temp_pcb": _rounded(board.pcb_temps_c),
-            "temp_chip": _rounded(board.chip_temps_c),
-            "hw": board.hw_errors,
-            "eeprom_loaded": True,
-            "sn": board.serial,
-            "hwp": 0.0,
-            "tpl": [_rounded(board.chip_temps_c)],
-        }
-        for board in boards
-    ]
-    return row
-
-
-def new_summary(state: MachineState) -> Json:
-    """Row of new-API `SUMMARY`; each check is `s` (success) or `e` (error)."""
-    codes = state.errors
-    checks = {
-        "rate": [code for code in codes if code.startswith(("R", "J", "V", "L", "N:1", "N:2"))],
-        "network": [code for code in codes if code.startswith("N:4")],
-        "fans": [code for code in codes if code.startswith("F")],
-        "temp": [code for code in codes if code.startswith("P")],
-    }
-    return {
-        "elapsed": int(state.elapsed_s),
-        "rate_5s": ghs(state.hashrate_5s_ths),
-        "rate_30m": ghs(state.hashrate_30m_ths),
-        "rate_avg": ghs(state.hashrate_avg_ths),
-        "rate_ideal": ghs(state.hashrate_ideal_ths),
-        "rate_unit": "GH/s",
-        "hw_all": sum(board.hw_errors for board in state.boards),
-        "bestshare": int(state.best_share),
-        "status": [
-            {
-                "type": kind,
-                "status": "e" if found else "s",
-                "code": _code_number(found[0]) if found else 0,
-                "msg": found[0] if found else "",
-            }
-            for kind, found in checks.items()
-        ],
-    }
-
-
-def new_pools(state: MachineState, pools: Sequence[PoolEntry]) -> list[Json]:
-    """Rows of new-API `POOLS`: lower-case keys."""
-    rows: list[Json] = []
-    for index, pool in enumerate(pools):
-        active = index == 0 and bool(pool.url)
-        accepted, rejected, stale = _shares(state, active=active)
-        rows.append(
-            {
-                "index": index,
-                "url": pool.url,
-                "user": pool.user,
-                "status": "Alive" if pool.url else "Dead",
-                "priority": index,
-                "getworks": int(state.elapsed_s / 30.0) if active else 0,
-                "accepted": accepted,
-                "rejected": rejected,
-                "discarded": 0,
-                "stale": stale,
-                "diff": f"{POOL_DIFFICULTY // 1000}K" if active else "",
-                "diff1": 0,
-                "diffa": accepted * POOL_DIFFICULTY,
-                "diffr": rejected * POOL_DIFFICULTY,
-                "diffs": stale * POOL_DIFFICULTY,
-                "lsdiff": POOL_DIFFICULTY if accepted else 0,
-                "lstime": "0:0:3" if accepted else "0",
-            }
-        )
-    return rows
-
-
-def new_rate(state: MachineState) -> list[Json]:
-    """Rows of new-API `RATE` (the web page's chart); only the newest point is kept."""
-    return [
-        {
-            "unit": "GH/s",
-            "xAxis": ["1m"],
-            "series": [{"name": "rate_1min", "data": [ghs(state.hashrate_ths)]}],
-        }
-    ]
-
-
 def asic_map(board: BoardState, group: int) -> str:
     """One letter per chip, `o` for good and `x` for dead, in groups after a space."""
     letters = "o" * board.chips + "x" * max(0, board.chips_expected - board.chips)
@@ -387,7 +263,8 @@ def _fans(state: MachineState) -> tuple[float, ...]:
     return fans + (0.0,) * (4 - len(fans))
 
 
-def _rounded(values: Sequence[float]) -> list[int]:
+def rounded(values: Sequence[float]) -> list[int]:
+    """Whole numbers."""
     return [round(value) for value in values]
 
 
@@ -395,7 +272,8 @@ def _joined(values: Sequence[float] | None) -> str:
     return "-".join(str(round(value)) for value in values) if values else "0-0-0-0"
 
 
-def _pic_temps(state: MachineState) -> tuple[float, ...]:
+def pic_temps(state: MachineState) -> tuple[float, ...]:
+    """Temperatures of the air sensors."""
     # Sensors 1 and 2 sit on the outlet side, 3 and 4 on the inlet side.
     return (state.outlet_c, state.outlet_c, state.inlet_c, state.inlet_c)
 
@@ -404,10 +282,6 @@ def _miner_id(state: MachineState) -> str:
     return state.mac.replace(":", "").lower().rjust(16, "8")
 
 
-def _shares(state: MachineState, *, active: bool) -> tuple[int, int, int]:
+def shares_of(state: MachineState, *, active: bool) -> tuple[int, int, int]:
+    """Accepted, rejected and stale shares of a pool: all of them, or none."""
     return (state.accepted, state.rejected, state.stale) if active else (0, 0, 0)
-
-
-def _code_number(code: str) -> int:
-    digits = code.rpartition(":")[2]
-    return int(digits) if digits.isdigit() else 1

@@ -180,15 +180,12 @@ class AntminerWeb:
 
     def _proxy(self, command: str) -> Callable[[MachineState], Json]:
         def page(state: MachineState) -> Json:
-            if not state.process_up:
-                # The script finds nobody on 4028 and prints what is left of its template.
-                return {}
             return self._api.new_api(command, state)
 
         return page
 
     def _old_status(self, state: MachineState) -> Json:
-        if not state.process_up or is_silent(state):
+        if is_silent(state):
             return {}
         return {
             "summary": summary_row(state),

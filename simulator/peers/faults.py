@@ -93,11 +93,11 @@ class Faults:
             InputError: a name is not a switch, or its value has the wrong type.
         """
         checked: dict[str, bool | int | float] = {}
-        known = {field.name: type(field.default) for field in fields(cls)}
+        known: dict[str, type] = {field.name: type(field.default) for field in fields(cls)}
         for name, value in values.items():
             kind = known.get(name)
             if kind is None:
-                raise InputError(f"unknown fault {name!r}; known: {', '.join(known)}")
+                raise InputError(f"unknown fault {name!r}; known: {', '.join(cls.switches())}")
             if kind is bool:
                 if not isinstance(value, bool):
                     raise InputError(f"fault {name} must be true or false, got {value!r}")

@@ -25,7 +25,7 @@ _LINGER_RESET = struct.pack("ii", 1, 0)
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class Hangup(Exception):  # noqa: N818 - a way out of a handler, not a failure
+class Hangup(Exception):
     """The miner drops the connection without a word (connection reset)."""
 
 
@@ -59,7 +59,7 @@ class Listener:
         self._faults = faults
         self._hangs = hangs
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @property
     def port(self) -> int:
@@ -83,20 +83,23 @@ class Listener:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-        tasks = tuple(self._tasks)
-        for task in tasks:
+        connections = dict(self._connections)
+        for task in connections:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*connections, return_exceptions=True)
+        for writer in connections.values():
+            # A task that is cancelled before its first step never closes its connection.
+            writer.transport.abort()
         if server is not None:
             await server.wait_closed()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None or len(self._tasks) >= MAX_CONNECTIONS:
+        if self._server is None or len(self._connections) >= MAX_CONNECTIONS:
             _reset(writer)
             return
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._connections[task] = writer
+        task.add_done_callback(self._connections.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What every server of one simulated miner shares: the machine, the options, the faults and delayed effects."""
+"""What the servers of one simulated miner share: machine, options, faults and delayed effects."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ Json = dict[str, Any]
 API_VERSION = "2.0.5"
 UNKNOWN_POWER_W = -1
 MODE_TEXTS = {"low": "Low", "normal": "Normal", "high": "High"}
-STRATUM_DIFFICULTY = 65536
 
 
 def mhs(rate_ths: float) -> float:
@@ -75,7 +74,7 @@ def summary_row(state: MachineState, *, reduced: bool, unknown_power: bool, limi
         row["MHS 5m"] = mhs(state.hashrate_5m_ths)
     row |= {
         "MHS 15m": mhs(state.hashrate_15m_ths),
-        "HS RT": mhs(state.hashrate_ths),
+        "HS RT": mhs(state.hashrate_5s_ths if reduced else state.hashrate_5m_ths),
         "Accepted": state.accepted,
         "Rejected": state.rejected,
         "Total MH": round(state.hashrate_avg_ths * 1e6 * state.elapsed_s),
@@ -143,7 +142,7 @@ def device_rows(state: MachineState, *, reduced: bool) -> list[Json]:
             row["MHS 5m"] = mhs(_share(state.hashrate_5m_ths, board, state))
         row |= {
             "MHS 15m": mhs(_share(state.hashrate_15m_ths, board, state)),
-            "HS RT": mhs(board.hashrate_ths),
+            "HS RT": mhs(_share(state.hashrate_5s_ths if reduced else state.hashrate_5m_ths, board, state)),
             "Factory GHS": round(state.factory_hashrate_ths * 1000.0 / max(1, len(state.boards))),
             "Accepted": state.accepted // max(1, len(boards)),
             "Rejected": state.rejected // max(1, len(boards)),
@@ -167,6 +166,7 @@ def device_rows(state: MachineState, *, reduced: bool) -> list[Json]:
 def pool_rows(state: MachineState, pools: Sequence[PoolEntry]) -> list[Json]:
     """Rows of `POOLS`, counted from 1; all shares went to the first pool."""
     rows: list[Json] = []
+    difficulty = state.share_difficulty
     for number, pool in enumerate((pool for pool in pools if pool.url), start=1):
         active = number == 1
         accepted, rejected, stale = (state.accepted, state.rejected, state.stale) if active else (0, 0, 0)
@@ -192,15 +192,15 @@ def pool_rows(state: MachineState, pools: Sequence[PoolEntry]) -> list[Json]:
                 "Diff1 Shares": 0,
                 "Proxy Type": "",
                 "Proxy": "",
-                "Difficulty Accepted": float(accepted * STRATUM_DIFFICULTY),
-                "Difficulty Rejected": float(rejected * STRATUM_DIFFICULTY),
-                "Difficulty Stale": float(stale * STRATUM_DIFFICULTY),
-                "Last Share Difficulty": float(STRATUM_DIFFICULTY) if accepted else 0.0,
-                "Work Difficulty": float(STRATUM_DIFFICULTY) if active else 0.0,
+                "Difficulty Accepted": accepted * difficulty,
+                "Difficulty Rejected": rejected * difficulty,
+                "Difficulty Stale": stale * difficulty,
+                "Last Share Difficulty": difficulty if accepted else 0.0,
+                "Work Difficulty": difficulty if active else 0.0,
                 "Has Stratum": 1,
                 "Stratum Active": active,
                 "Stratum URL": pool.url.rpartition("//")[2].partition(":")[0] if active else "",
-                "Stratum Difficulty": float(STRATUM_DIFFICULTY) if active else 0.0,
+                "Stratum Difficulty": difficulty if active else 0.0,
                 "Best Share": int(state.best_share) if active else 0,
                 "Pool Rejected%": round(100.0 * rejected / shares, 4),
                 "Pool Stale%": round(100.0 * stale / shares, 4),

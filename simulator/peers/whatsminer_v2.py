@@ -32,7 +32,7 @@ _NEWER_READS = ("get_error_code", "get_miner_info")
 Write = Callable[["WhatsminerV2", dict[str, Any]], bool]
 
 
-class SilentWrite(Exception):  # noqa: N818 - the protocol's way for some writes, not a failure
+class SilentWrite(Exception):
     """The write was done and no answer is given."""
 
 

@@ -37,7 +37,7 @@ _LENGTH = struct.Struct("<I")
 _ENCRYPTED = ("set.miner.pools",)
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a failure
+class Refusal(Exception):
     """A command is not done; carries the code and message to answer."""
 
     def __init__(self, code: int, message: str) -> None:
@@ -221,6 +221,12 @@ def _choice(param: object, choices: tuple[str, ...]) -> str:
     return param
 
 
+def _text(param: object) -> str:
+    if not isinstance(param, str) or len(param) > 255:
+        raise Refusal(INVALID, "invalid param")
+    return param
+
+
 def _power_limit(api: WhatsminerV3, param: object) -> None:
     limit = _number(param, 0, 99999)
     api.surface.perform(lambda: api.surface.machine.set_power_limit(limit))
@@ -273,12 +279,10 @@ def _pools(api: WhatsminerV3, param: object) -> None:
         raise Refusal(INVALID, "invalid param")
     pools = []
     for entry in param:
-        texts = [
-            entry.get(key, "") if isinstance(entry, dict) else None for key in ("pool", "worker", "passwd")
-        ]
-        if not all(isinstance(text, str) and len(text) <= 255 for text in texts):
+        if not isinstance(entry, dict):
             raise Refusal(INVALID, "invalid param")
-        pools.append(PoolEntry(url=texts[0], user=texts[1], password=texts[2]))
+        url, user, password = (_text(entry.get(key, "")) for key in ("pool", "worker", "passwd"))
+        pools.append(PoolEntry(url=url, user=user, password=password))
     pools += [PoolEntry(url="", user="", password="") for _ in range(3 - len(pools))]
     api.surface.perform(lambda: api.surface.machine.set_pools(pools))
 

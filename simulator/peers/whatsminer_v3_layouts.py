@@ -91,7 +91,7 @@ def pools(state: MachineState, entries: Sequence[PoolEntry]) -> list[Json]:
             "account": entry.user,
             "status": "alive",
             "stratum-active": number == 1,
-            "stratum-diff": 65536.0 if number == 1 else 0.0,
+            "stratum-diff": state.share_difficulty if number == 1 else 0.0,
             "reject-rate": round(100.0 * state.rejected / shares, 3) if number == 1 else 0.0,
             "last-share-time": int(state.now.timestamp()) if number == 1 and state.accepted else 0,
         }

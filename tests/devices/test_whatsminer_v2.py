@@ -167,6 +167,17 @@ async def test_a_process_that_is_down_still_gives_a_reading_of_the_rest() -> Non
     assert (reading.is_hashing, reading.hashrate_ths, reading.work_mode) == (False, None, "stopped")
 
 
+async def test_a_process_that_is_down_takes_two_requests_as_well() -> None:
+    async with listening(ScriptedV2()) as peer:
+        device = driver(peer)
+        await device.read()
+        down = refused(132, "btminer process is down")
+        peer.replies = {"summary": down, "edevs": down, "summary+edevs": down}
+        peer.asked.clear()
+        await device.read()
+    assert peer.asked == ["summary+edevs", "status"]
+
+
 async def test_power_unknown_to_the_summary_comes_from_the_power_supply() -> None:
     async with listening(ScriptedV2()) as peer:
         peer.state["Power"] = -1
@@ -194,6 +205,7 @@ async def test_a_reply_on_a_socket_that_stays_open_is_taken_when_complete() -> N
         (b"[1]", Malformed),
         (listed("SUMMARY", []), Malformed),
         (said({"x": 1}), Malformed),
+        (refused(132, "no"), Refused),
         (b"Socket connect failed: Connection refused\n", Unreachable),
     ],
 )
@@ -327,6 +339,17 @@ async def test_a_stopped_miner_whose_process_is_down_can_be_started() -> None:
         peer.replies["summary"] = refused(132, "btminer process is down")
         await driver(peer).apply(allowed(Setting(Knob.WORK_MODE, "normal")))
     assert [write["cmd"] for write in peer.written] == ["power_on"]
+
+
+async def test_a_later_step_that_fails_leaves_the_act_unknown_not_failed() -> None:
+    async with listening(ScriptedV2()) as peer:
+        peer.status["mineroff"] = "true"
+        peer.write_replies["adjust_power_limit"] = refused(132, "command error")
+        applied = await driver(peer).apply(allowed(LIMIT_3000))
+    assert (applied.acknowledged, applied.before) == (None, Setting(Knob.STOP))
+    assert applied.sent is not None
+    assert "power_on" in applied.sent
+    assert "refused" in applied.sent
 
 
 async def test_the_api_switch_being_off_is_write_disabled_with_the_remedy() -> None:

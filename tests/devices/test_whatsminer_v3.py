@@ -135,6 +135,15 @@ async def test_a_stop_is_seen_in_the_very_next_reading() -> None:
     assert (reading.work_mode, reading.is_hashing) == ("stopped", False)
 
 
+async def test_a_start_is_seen_in_the_very_next_reading() -> None:
+    async with listening(ScriptedV3()) as peer:
+        device = driver(peer)
+        peer.info["miner"]["working"] = "false"
+        assert (await device.read()).work_mode == "stopped"
+        peer.info["miner"]["working"] = "true"
+        assert (await device.read()).work_mode == "normal"
+
+
 async def test_another_machine_at_the_address_is_noticed() -> None:
     at = clock()
     async with listening(ScriptedV3()) as peer:

@@ -43,7 +43,11 @@ class Truth:
 
 
 def fleet(
-    days: int = 10, units_per_model: int = 6, seed: int = 1, models: tuple[str, ...] = MODELS, step_s: float = 600.0
+    days: int = 10,
+    units_per_model: int = 6,
+    seed: int = 1,
+    models: tuple[str, ...] = MODELS,
+    step_s: float = 600.0,
 ) -> tuple[Telemetry, list[Truth]]:
     """Telemetry of a whole fleet, and what its units are. Each changes its setting about twice a day."""
     rng = np.random.default_rng(seed)

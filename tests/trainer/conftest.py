@@ -1,0 +1,37 @@
+"""One small training, shared by every test of the trainer that needs a fitted model."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.bundle import Bundle
+from tests.trainer.synthetic import MODELS, fleet, market, prices
+from trainer.dataset import Dataset, build_dataset
+from trainer.learn import Learned, export, learn
+
+CREATED = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def silent(step: str, done: float) -> None:
+    """Progress that nobody looks at."""
+
+
+@pytest.fixture(scope="session")
+def dataset() -> Dataset:
+    telemetry, _ = fleet(days=8, units_per_model=5, models=MODELS[:3])
+    return build_dataset(telemetry, market(), prices(), np.random.default_rng(1))
+
+
+@pytest.fixture(scope="session")
+def learned(dataset: Dataset) -> Learned:
+    return learn(dataset, 1, silent)
+
+
+@pytest.fixture(scope="session")
+def bundle(learned: Learned, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    out = tmp_path_factory.mktemp("models") / "bundle"
+    return export(learned, dataset, Path(out), 1, CREATED, silent)
