@@ -62,6 +62,8 @@ class Agent:
         self._cycles = cycles
         self._on_summary = on_summary
         self._stop = asyncio.Event()
+        self._working = asyncio.Lock()
+        self._exchanging = asyncio.Lock()
         self._broken = 0
         self._ready = False
 
@@ -100,8 +102,11 @@ class Agent:
             await self._stop.wait()
         finally:
             self._notifier.stopping()
-            scheduler.shutdown(wait=False)
-            await self._shut_down(cycle, site, uplink)
+            # No new work; what is under way comes to its end, because it may be half way to a miner.
+            scheduler.pause()
+            async with self._working, self._exchanging:
+                scheduler.shutdown(wait=False)
+                await self._shut_down(cycle, uplink)
 
     def _add(
         self, scheduler: AsyncIOScheduler, job: Callable[[], Awaitable[None]], every_s: float, now: datetime
@@ -117,8 +122,11 @@ class Agent:
         )
 
     async def _tick(self, cycle: Cycle) -> None:
-        if self._stop.is_set():
-            return
+        async with self._working:
+            if not self._stop.is_set():
+                await self._one_cycle(cycle)
+
+    async def _one_cycle(self, cycle: Cycle) -> None:
         try:
             summary = await cycle.run()
         except StoreError as error:
@@ -150,8 +158,9 @@ class Agent:
 
     async def _exchange(self, uplink: Uplink) -> None:
         try:
-            await uplink.push_once()
-            await uplink.pull_once()
+            async with self._exchanging:
+                await uplink.push_once()
+                await uplink.pull_once()
         except UplinkError as error:
             log.info("dashboard: %s; records stay queued", error)
         except StoreError as error:
@@ -164,7 +173,7 @@ class Agent:
         token = read_secret(dashboard.token_file, dashboard.systemd_credential)
         return Uplink(dashboard, self._config.site.id, token, self._clock, store, random.Random())
 
-    async def _shut_down(self, cycle: Cycle, site: Site, uplink: Uplink | None) -> None:
+    async def _shut_down(self, cycle: Cycle, uplink: Uplink | None) -> None:
         try:
             await cycle.finish()
             if uplink is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -47,15 +47,19 @@ def summarise(
     measured = np.where(fresh, frame.columns["power_w"], np.nan)
     estimated = fresh & np.isnan(measured) & np.isfinite(estimated_power_w)
     power = np.where(estimated, estimated_power_w, measured)
-    profit = profit_usd_per_day(
-        hashrate,
-        power,
-        conditions.hashprice_usd_per_ths_day,
-        conditions.price_usd_per_kwh,
-        pool_fee_share=config.market.pool_fee_share,
-        pue=config.limits.pue,
-    )
-    nominal, planned = _baselines(round_, profit, site, standing)
+
+    def money(rate_ths: Floats, draw_w: Floats) -> Floats:
+        return profit_usd_per_day(
+            rate_ths,
+            draw_w,
+            conditions.hashprice_usd_per_ths_day,
+            conditions.price_usd_per_kwh,
+            pool_fee_share=config.market.pool_fee_share,
+            pue=config.limits.pue,
+        )
+
+    profit = money(hashrate, power)
+    nominal, planned = _baselines(round_, profit, site, standing, money)
     lines = [
         _line(i, member, site, frame, hashrate, power, estimated, profit, nominal, round_, standing, seen_at)
         for i, member in enumerate(site.members)
@@ -85,14 +89,26 @@ def summarise(
 
 
 def _baselines(
-    round_: Round | None, profit: Floats, site: Site, standing: Mapping[str, Recommendation]
+    round_: Round | None,
+    profit: Floats,
+    site: Site,
+    standing: Mapping[str, Recommendation],
+    money: Callable[[Floats, Floats], Floats],
 ) -> tuple[Floats, Floats]:
-    """[N] profit at the nominal setting, and [N] profit if every open recommendation were taken."""
+    """[N] profit at the nominal setting, and [N] profit if every open recommendation were taken.
+
+    A unit that is at its nominal setting earns what it earns; for the others the model says what they
+    would, without the cost of getting there.
+    """
     nominal = np.full(len(profit), np.nan)
     planned = profit.copy()
     if round_ is not None and len(round_.candidates.nominal) == len(profit):
-        rows = np.flatnonzero(round_.candidates.nominal >= 0)
-        nominal[rows] = round_.curves.profit_usd_per_day[rows, round_.candidates.nominal[rows], 1]
+        table, curves = round_.candidates, round_.curves
+        rows = np.flatnonzero(table.nominal >= 0)
+        at = table.nominal[rows]
+        nominal[rows] = money(curves.hashrate_ths[rows, at, 1], curves.power_w[rows, at, 1])
+        already = rows[at == table.current[rows]]
+        nominal[already] = np.where(np.isfinite(profit[already]), profit[already], nominal[already])
     for i, member in enumerate(site.members):
         recommendation = standing.get(member.miner_id)
         if recommendation is not None:

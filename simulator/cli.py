@@ -24,6 +24,7 @@ from simulator.truth import serve_truth, truth
 
 _STATE_EVERY_S = 5.0
 _TABLE_ROWS = 60
+_LOG_WIDTH = 120
 
 
 def register(app: typer.Typer) -> None:
@@ -168,9 +169,9 @@ def _ready(farm: Farm, clock: Clock, url: str | None) -> dict[str, Any]:
 def _show(farm: Farm, ready: dict[str, Any]) -> None:
     table = Table(title=f"{farm.spec.file.name}: {len(farm.machines)} simulated miners")
     for name in ("address", "model", "firmware", "state"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("TH/s", "W", "setting"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for miner in farm.spec.miners[:_TABLE_ROWS]:
         state = farm.machines[miner.address].state()
         limit = "" if state.power_limit_w is None else f" {state.power_limit_w:.0f} W"
@@ -185,6 +186,8 @@ def _show(farm: Farm, ready: dict[str, Any]) -> None:
             f"{state.work_mode}{limit}",
         )
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_LOG_WIDTH)
     console.print(table)
     if len(farm.spec.miners) > _TABLE_ROWS:
         console.print(f"and {len(farm.spec.miners) - _TABLE_ROWS} more")

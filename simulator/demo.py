@@ -6,6 +6,7 @@ Setting it up is `simulator.demo_setup`'s; here it is shown, and with `--once` j
 from __future__ import annotations
 
 import json
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from agent.cli.tables import acts_table, fleet_table
+from agent.cli.tables import acts_table, console_for, fleet_table
 from agent.errors import HashmarginError
 from agent.records import Act, Summary
 from simulator.demo_approval import Approver
@@ -53,7 +54,7 @@ def demo(
 
     Example: [bold]hashmargin demo --once[/bold]
     """
-    console = Console(stderr=json_ or once)
+    console = Console(stderr=True) if json_ or once else console_for(sys.stdout.isatty())
     with Processes(console) as processes:
         try:
             show = Demo(folder, factor, seed, port, processes)
@@ -122,7 +123,7 @@ def _bounded(show: Demo, processes: Processes, cycles: int, console: Console, *,
     if as_json:
         typer.echo(json.dumps(_report(show, summary, acts, approved), indent=2))
     else:
-        out = Console()
+        out = console_for(sys.stdout.isatty())
         out.print(fleet_table(summary, show.alerts()))
         out.print(acts_table(acts))
         out.print(f"[bold]{confirmed} of {len(acts)} acts confirmed by telemetry[/bold]")

@@ -36,7 +36,7 @@ class Approver:
         if not chosen or token is None:
             return []
         self._done.update(chosen)
-        fields = {
+        fields: dict[str, str | list[str]] = {
             "csrf": html.unescape(token.group(1)),
             "verdict": "approved",
             "item": chosen,

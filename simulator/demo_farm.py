@@ -12,19 +12,31 @@ OFFSET = 10_000
 
 def demo_farm(seed: int, port_offset: int) -> dict[str, Any]:
     """The content of FARM.yaml."""
-    groups: list[dict[str, Any]] = [
-        _group("antminer-s19-pro", 4, 10, "antminer-legacy", "hall-a"),
-        _group("antminer-s19j-pro", 3, 20, "antminer-legacy", "hall-a"),
-        _group("antminer-s21", 4, 30, "antminer-new", "hall-b"),
-        _group("whatsminer-m30s-plus-plus", 5, 40, "whatsminer-v2", "hall-a"),
-        _group("whatsminer-m50", 4, 50, "whatsminer-v2", "hall-b"),
-        _group("whatsminer-m60s", 4, 60, "whatsminer-v3", "hall-b"),
-    ]
+    groups = [_group(*row) for row in _GROUPS]
     # One unit has lost its cable and one takes connections without ever answering.
     groups[1]["miners"] = {"2": {"faults": {"unplugged": True}}}
     groups[3]["miners"] = {"4": {"faults": {"hang": True}}}
+    return _farm("demo", seed, port_offset, groups)
+
+
+def training_farm(seed: int) -> dict[str, Any]:
+    """Another farm of the same models, whose history the demo learns from: no unit of it is in the demo."""
+    return _farm("history", seed + 1000, 0, [_group(*row) for row in _GROUPS])
+
+
+_GROUPS = (
+    ("antminer-s19-pro", 4, 10, "antminer-legacy", "hall-a"),
+    ("antminer-s19j-pro", 3, 20, "antminer-legacy", "hall-a"),
+    ("antminer-s21", 4, 30, "antminer-new", "hall-b"),
+    ("whatsminer-m30s-plus-plus", 5, 40, "whatsminer-v2", "hall-a"),
+    ("whatsminer-m50", 4, 50, "whatsminer-v2", "hall-b"),
+    ("whatsminer-m60s", 4, 60, "whatsminer-v3", "hall-b"),
+)
+
+
+def _farm(name: str, seed: int, port_offset: int, groups: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "name": "demo",
+        "name": name,
         "seed": seed,
         "port_offset": port_offset,
         "ambient": {"kind": "seasonal", "mean_c": 16.0},

@@ -17,7 +17,7 @@ from agent.clock import ScaledClock
 from agent.errors import HashmarginError, InputError, StoreError
 from agent.records import Act, Alert, Summary
 from agent.store import DATABASE, Store
-from simulator.demo_farm import demo_farm, lowest_bindable_offset
+from simulator.demo_farm import demo_farm, lowest_bindable_offset, training_farm
 from simulator.market import write_market, write_prices
 from simulator.processes import Processes, command
 
@@ -27,6 +27,8 @@ OPERATOR = "demo"
 HISTORY_DAYS = 14
 HISTORY_MINERS = 48
 LIVE_DAYS = 30
+# Near the break-even of the older machines, so that there is something to decide.
+MEAN_USD_PER_MWH = 66.0
 
 
 class Demo:
@@ -45,8 +47,8 @@ class Demo:
         self._seed = seed
         self._port = port
         self._processes = processes
-        # The live farm starts where the history ends.
-        self._origin = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
+        # The live farm starts where the history ends, a little before the dear hours of the evening.
+        self._origin = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
 
     def prepare(self) -> None:
         """Everything up to a running agent."""
@@ -56,7 +58,7 @@ class Demo:
         market, prices = self.folder / "market.csv", self.folder / "prices.csv"
         first = self._origin.replace(hour=0) - timedelta(days=2)
         write_market(market, first, LIVE_DAYS, self._seed)
-        write_prices(prices, first, LIVE_DAYS, self._seed)
+        write_prices(prices, first, LIVE_DAYS, self._seed, MEAN_USD_PER_MWH)
         database = self._set_up_dashboard()
         clock = ScaledClock(self._origin, time.time(), self._factor).spec()
         self._start_dashboard(database, clock)
@@ -64,6 +66,8 @@ class Demo:
 
     def _learn(self) -> None:
         lake, run = self.folder / "lake", self._processes.run
+        farm = self.folder / "history-farm.yaml"
+        farm.write_text(yaml.safe_dump(training_farm(self._seed), sort_keys=False))
         start = (self._origin - timedelta(days=HISTORY_DAYS)).date().isoformat()
         run(
             f"making {HISTORY_DAYS} days of history of {HISTORY_MINERS} simulated miners",
@@ -71,6 +75,7 @@ class Demo:
                 "simulate history",
                 days=HISTORY_DAYS,
                 miners=HISTORY_MINERS,
+                farm=farm,
                 start=start,
                 seed=self._seed,
                 out=lake,
@@ -123,7 +128,7 @@ class Demo:
             "site": {"id": SITE_ID, "name": "Demo farm"},
             "mode": "propose",
             "state_dir": str(self._state.parent),
-            "poll": {"interval_s": 60.0, "deadline_s": 2.0},
+            "poll": {"interval_s": 60.0, "deadline_s": 1.0},
             "decide": {"interval_s": 300.0, "recommendation_ttl_s": 7200.0},
             "limits": {"minimum_hold_h": 4.0},
             "market": {"path": str(market)},

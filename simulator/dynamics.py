@@ -116,6 +116,7 @@ class Dynamics:
         self._rise_c = 0.0
         self._rise_from_s = start_s
         self._heating_from_s = start_s
+        self._latest_target: tuple[object, Floats] | None = None
         self.boot_s = start_s
         self.process_s = start_s
         self.ramp = Ramp(start_s, 1.0, 0.0, 0.0, 1, 0.0)
@@ -276,6 +277,15 @@ class Dynamics:
 
     def target(self, t: Floats, settings: Settings) -> Floats:
         """Frequency level aimed at, at times `t`: throttled by heat, held under the power limit."""
+        key = (float(t[0]), settings, self.missing) if t.size == 1 else None
+        if key is None:
+            return self._target(t, settings)
+        # One state asks for the same moment several times.
+        if self._latest_target is None or self._latest_target[0] != key:
+            self._latest_target = (key, self._target(t, settings))
+        return self._latest_target[1]
+
+    def _target(self, t: Floats, settings: Settings) -> Floats:
         inlet = self.inlet(t)
         level = self.aim(settings) * throttle(self.spec, inlet)
         control = self.spec.power_control

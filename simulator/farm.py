@@ -21,7 +21,7 @@ from agent.yamlfile import StrictModel, load_yaml
 from simulator.machine import Machine
 from simulator.peers import Faults, Peer, PeerOptions, PeerPorts, serve
 from simulator.physics_file import FirmwareKind, ModelPhysics, Physics, default_physics, load_physics
-from simulator.weather import Ambient, Seasonal, constant, from_csv
+from simulator.weather import Ambient, Gridded, Seasonal, constant, from_csv
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Celsius = Annotated[float, Field(ge=-60.0, le=80.0)]
@@ -277,7 +277,7 @@ def resolve_farm(file: FarmFile, folder: Path, seed: int | None = None) -> FarmS
             miners += _miners(file, group, physics)
         except InputError as error:
             raise InputError(f"groups.{number}: {error}") from error
-    return FarmSpec(file, _ambient(file, folder), tuple(miners))
+    return FarmSpec(file, Gridded(_ambient(file, folder)), tuple(miners))
 
 
 @asynccontextmanager

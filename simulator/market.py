@@ -30,7 +30,8 @@ MARKET_COLUMNS = (
 PRICE_COLUMNS = ("time_utc", "zone", "price_usd_per_mwh")
 MAX_DAYS = 36_525
 _EPOCH = datetime(2024, 4, 20, tzinfo=UTC)
-_PERIOD_DAYS = 730
+_LONG_WAVES = ((7, 0.35), (30, 0.5), (120, 0.6), (730, 0.5))
+_SHORT_WAVES = ((4, 0.7), (12, 0.6), (40, 0.4))
 # Share of an ordinary day's price by hour (UTC): night low, morning peak, midday sun, evening peak.
 _NIGHT_TO_NOON = (0.72, 0.68, 0.66, 0.66, 0.72, 0.85, 1.08, 1.25, 1.22, 1.02, 0.86, 0.76)
 _NOON_TO_NIGHT = (0.72, 0.72, 0.80, 0.95, 1.15, 1.42, 1.55, 1.45, 1.25, 1.05, 0.90, 0.80)
@@ -70,7 +71,7 @@ def price_hours(first: datetime, days: int, seed: int, mean_usd_per_mwh: float =
     weekend = ((day + _EPOCH.weekday()) % 7) >= 5
     year = np.cos(2.0 * np.pi * (day + 95.0) / 365.25)
     level = mean_usd_per_mwh * (1.0 + 0.12 * year) * np.where(weekend, 0.82, 1.0)
-    level = level * np.exp(0.30 * _wander(seed, 21, day) - 0.03)
+    level = level * np.exp(0.30 * _wander(seed, 21, day, _SHORT_WAVES))
     price = level * _DAY_SHAPE[hour] * np.exp(0.08 * hashed_normal(seed, 22, day * 24 + hour))
     sun = np.maximum(0.0, np.cos(2.0 * np.pi * (hour - 12.5) / 24.0)) ** 2
     windy = hashed_uniform(seed, 23, day) < 0.18
@@ -94,7 +95,7 @@ def write_market(path: Path, first: datetime, days: int, seed: int) -> None:
     _write(path, MARKET_COLUMNS, rows)
 
 
-def write_prices(path: Path, first: datetime, days: int, seed: int) -> None:
+def write_prices(path: Path, first: datetime, days: int, seed: int, mean_usd_per_mwh: float = 52.0) -> None:
     """Write `prices.csv`, hourly.
 
     Raises:
@@ -103,7 +104,7 @@ def write_prices(path: Path, first: datetime, days: int, seed: int) -> None:
     start = _midnight(first)
     rows = (
         ((start + timedelta(hours=hour)).isoformat().replace("+00:00", "Z"), ZONE, f"{price:.2f}")
-        for hour, price in enumerate(price_hours(first, days, seed).tolist())
+        for hour, price in enumerate(price_hours(first, days, seed, mean_usd_per_mwh).tolist())
     )
     _write(path, PRICE_COLUMNS, rows)
 
@@ -130,10 +131,12 @@ def _day_index(first: datetime, days: int) -> NDArray[np.int64]:
     return np.arange(start, start + days, dtype=np.int64)
 
 
-def _wander(seed: int, channel: int, index: NDArray[np.int64]) -> Floats:
-    """A wandering series of about unit size: smooth random steps on several time scales."""
+def _wander(
+    seed: int, channel: int, index: NDArray[np.int64], waves: Sequence[tuple[int, float]] = _LONG_WAVES
+) -> Floats:
+    """A wandering series of about unit size: smooth random steps on several time scales (days, weight)."""
     total = np.zeros(len(index))
-    for scale, weight in ((7, 0.35), (30, 0.5), (120, 0.6), (_PERIOD_DAYS, 0.5)):
+    for scale, weight in waves:
         place = index / scale
         low = np.floor(place).astype(np.int64)
         smooth = 0.5 - 0.5 * np.cos(math.pi * (place - low))

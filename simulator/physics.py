@@ -7,6 +7,7 @@ A unit's *level* is its frequency as a share of the rated one; boards all run at
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from simulator.physics_file import CURVE_REACH, ModelPhysics
 
 Floats = NDArray[np.float64]
-REFERENCE_INLET_C = 25.0
 # A missing board takes its third of the hashrate but leaves fans, control board and PSU losses.
 MISSING_POWER_SHARE = 0.8
 _FAN_EXPONENT = 0.8
@@ -71,14 +71,24 @@ class Operation:
 
 def curve_table(model: ModelPhysics) -> CurveTable:
     """The curve as a dense table: a monotone cubic through its points, a straight line under the floor."""
-    rates, watts = (np.array(side) for side in zip(*model.curve_points, strict=True))
-    grid = np.linspace(0.0, CURVE_REACH * model.rated_hashrate_ths, _TABLE_SIZE)
+    return _table(model.curve_points, model.floor_ths, model.overhead_w, model.rated_hashrate_ths)
+
+
+@lru_cache(maxsize=256)
+def _table(
+    points: tuple[tuple[float, float], ...], floor_ths: float, overhead_w: float, rated_ths: float
+) -> CurveTable:
+    rates, watts = (np.array(side) for side in zip(*points, strict=True))
+    grid = np.linspace(0.0, CURVE_REACH * rated_ths, _TABLE_SIZE)
     power = _monotone_cubic(rates, watts, grid)
-    at_floor = float(_monotone_cubic(rates, watts, np.array([model.floor_ths]))[0])
-    overhead = min(model.overhead_w, 0.9 * at_floor)
-    below = grid < model.floor_ths
-    power[below] = overhead + (at_floor - overhead) * grid[below] / model.floor_ths
-    return CurveTable(grid / model.rated_hashrate_ths, power)
+    at_floor = float(_monotone_cubic(rates, watts, np.array([floor_ths]))[0])
+    overhead = min(overhead_w, 0.9 * at_floor)
+    below = grid < floor_ths
+    power[below] = overhead + (at_floor - overhead) * grid[below] / floor_ths
+    level = grid / rated_ths
+    # Shared by every unit of the model.
+    level.flags.writeable = power.flags.writeable = False
+    return CurveTable(level, power)
 
 
 def draw_units(model: ModelPhysics, rng: np.random.Generator, count: int) -> Units:
@@ -119,11 +129,12 @@ def operate(
         missing: share of the boards that is not there.
         fan: fixed share of full speed, None for the unit's own regulation.
     """
-    cold = _cold_power(model, table, units, level, age_days, missing)
+    cold = _reference_power(model, table, units, level, age_days, missing)
     power = cold
     for _ in range(_ROUNDS):
         chip, speed = heat(model, units, power, inlet_c, age_days=age_days, fan=fan)
-        power = cold * _leakage(model, chip) + _fan_extra(model, units, power, speed, age_days)
+        factor, extra = _against_reference(model, units, power, chip, speed, age_days)
+        power = cold * factor + extra
     chip, speed = heat(model, units, power, inlet_c, age_days=age_days, fan=fan)
     return Operation(hashrate_at(model, units, level, age_days, missing), power, chip, speed)
 
@@ -140,7 +151,8 @@ def level_for_power(
 ) -> Floats:
     """The frequency level at which a unit draws `power_w` in the steady state; 0 for too little."""
     chip, speed = heat(model, units, power_w, inlet_c, age_days=age_days)
-    cold = (power_w - _fan_extra(model, units, power_w, speed, age_days)) / _leakage(model, chip)
+    factor, extra = _against_reference(model, units, power_w, chip, speed, age_days)
+    cold = (power_w - extra) / factor
     cold = cold / (units.power * _aged_power(model, age_days) * (1.0 - MISSING_POWER_SHARE * missing))
     level = np.interp(cold, table.power_w, table.level, left=0.0)
     for _ in range(_ROUNDS):
@@ -179,7 +191,7 @@ def heat(
     )
     rise_at_full = power_w * resistance
     if fan is None:
-        target = thermal.chip_target_c + thermal.droop * (inlet_c - REFERENCE_INLET_C)
+        target = thermal.chip_target_c + thermal.droop * (inlet_c - thermal.reference_inlet_c)
         room = np.maximum(target - inlet_c, 1e-3)
         speed = np.clip((rise_at_full / room) ** (1.0 / _FAN_EXPONENT), thermal.fan_minimum_share, 1.0)
     else:
@@ -200,7 +212,7 @@ def rail_voltage(model: ModelPhysics, level: Floats) -> Floats:
     return np.asarray(model.floor_voltage_v + slope * np.maximum(0.0, level - floor))
 
 
-def _cold_power(
+def _reference_power(
     model: ModelPhysics,
     table: CurveTable,
     units: Units,
@@ -208,7 +220,7 @@ def _cold_power(
     age_days: Floats | float,
     missing: Floats | float,
 ) -> Floats:
-    """Power with chips at the reference temperature and fans at the reference inlet."""
+    """Power at the inlet temperature that the curve is for."""
     bent = np.maximum(level, _LOWEST_LEVEL) ** units.exponent
     base = np.interp(level, table.level, table.power_w)
     lost = 1.0 - MISSING_POWER_SHARE * np.asarray(missing)
@@ -223,24 +235,20 @@ def _worn_days(model: ModelPhysics, age_days: Floats | float) -> Floats:
     return np.asarray(np.minimum(age_days, model.drift.ends_after_days))
 
 
-def _leakage(model: ModelPhysics, chip_c: Floats) -> Floats:
-    thermal = model.thermal
-    return np.asarray(np.maximum(0.5, 1.0 + thermal.power_per_c * (chip_c - thermal.reference_chip_c)))
-
-
-def _fan_extra(
+def _against_reference(
     model: ModelPhysics,
     units: Units,
     power_w: Floats,
+    chip_c: Floats,
     speed: Floats,
     age_days: Floats | float,
-) -> Floats:
-    """Fan power beyond what the curve holds, which is that of the reference inlet."""
-    full = model.thermal.fan_full_w
-    if full == 0.0:
-        return np.zeros(np.shape(power_w))
-    _, usual = heat(model, units, power_w, np.asarray(REFERENCE_INLET_C), age_days=age_days)
-    return np.asarray(full * (speed**3 - usual**3))
+) -> tuple[Floats, Floats]:
+    """What the curve does not hold: a factor for warmer chips and watts for faster fans."""
+    thermal = model.thermal
+    reference = np.asarray(thermal.reference_inlet_c)
+    usual_c, usual_speed = heat(model, units, power_w, reference, age_days=age_days)
+    leakage = np.maximum(0.5, 1.0 + thermal.power_per_c * (chip_c - usual_c))
+    return np.asarray(leakage), np.asarray(thermal.fan_full_w * (speed**3 - usual_speed**3))
 
 
 def _monotone_cubic(x: Floats, y: Floats, at: Floats) -> Floats:

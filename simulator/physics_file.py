@@ -82,10 +82,10 @@ class Thermal(StrictModel):
 
     What goes in is never colder than `inlet_minimum_c` (a water loop is kept warm). `full_fan_rise_c` is
     the rise of the hottest chip over the inlet at full fans and rated power. Fans hold the chip at
-    `chip_target_c` (plus `droop` C per C of inlet over 25) until they are at full speed. Power rises by
-    `power_per_c` per C of chip above `reference_chip_c`. Above `throttle_inlet_c` the rate falls by
-    `throttle_share`; above `protect_inlet_c` or `protect_chip_c` the unit stops itself, until the inlet
-    is `resume_margin_c` below the limit.
+    `chip_target_c`, plus `droop` C per C of inlet over `reference_inlet_c`, until they are at full speed.
+    The curve is for `reference_inlet_c`; power rises by `power_per_c` per C of chip above what it is
+    there. Above `throttle_inlet_c` the rate falls by `throttle_share`; above `protect_inlet_c` or
+    `protect_chip_c` the unit stops itself, until the inlet is `resume_margin_c` below the limit.
     """
 
     inlet_minimum_c: Celsius
@@ -95,7 +95,7 @@ class Thermal(StrictModel):
     board_below_chip_c: NotNegative
     outlet_rise_c: NotNegative
     power_per_c: NotNegative
-    reference_chip_c: Celsius
+    reference_inlet_c: Celsius
     time_constant_s: Positive
     fan_minimum_share: Share
     fan_full_rpm: NotNegative

@@ -16,7 +16,7 @@ from trainer.graph import Floats, Ops, Value
 
 # Of each tail of an 80 % interval.
 TAIL = 0.9
-# A hardware model with fewer residuals takes the interval of all together. With more, its own counts as much
+# A hardware model with fewer residuals counts as never seen. With more, its own counts as much
 # as it has units against this many: rows of one unit err together, so few units tell little.
 LEAST_RESIDUALS = 150
 POOLING_UNITS = 6
@@ -111,13 +111,12 @@ def calibrate(
     growth, unknown = _growth(seen)
     pooled = _widths(seen, growth, unknown, steepest)
     table = np.zeros((3, models + 1))
-    for model in range(models):
+    few = [model for model in range(models) if (seen.model == model).sum() < LEAST_RESIDUALS]
+    for model in (m for m in range(models) if m not in few):
         own = seen.model == model
-        table[:, model] = pooled
-        if own.sum() >= LEAST_RESIDUALS:
-            weight = own_weight(seen.unit[own])
-            table[:, model] += weight * (_widths(seen.rows(own), growth, unknown, steepest) - pooled)
-            table[2, model] = min(table[2, model], steepest / table[:2, model].max())
+        weight = own_weight(seen.unit[own])
+        table[:, model] = pooled + weight * (_widths(seen.rows(own), growth, unknown, steepest) - pooled)
+        table[2, model] = min(table[2, model], steepest / table[:2, model].max())
     if unseen is not None and len(unseen.value) >= LEAST_RESIDUALS:
         table[:, -1] = _widths(unseen, growth, unknown, steepest)
     else:
@@ -125,6 +124,8 @@ def calibrate(
     # A model never seen is never known better than one that was.
     table[:2, -1] = np.maximum(table[:2, -1], np.maximum(table[:2, :-1].max(axis=1, initial=0.0), pooled[:2]))
     table[2, -1] = min(table[2, -1], steepest / max(table[0, -1], table[1, -1]))
+    # A model of which nobody measured this quantity is as good as never seen.
+    table[:, few] = table[:, [-1]]
     return Intervals(table[0], table[1], table[2], unknown)
 
 

@@ -34,6 +34,8 @@ _LEAST_ROWS = 50
 _DEFAULT = {"hashrate": 0.08, "power": 0.12, "chip_temp": 10.0}
 _COVER = 0.8
 _MOST_INFLATION = 2.0
+# The spread between units is judged from the units at hand: of U units, this many over U is added.
+_FEW_UNITS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,23 +211,26 @@ def judge_coverage(held: Held, curves: Curves, *, steep: bool) -> Coverage:
     needed: dict[str, list[Floats]] = {name: [] for name in ("hashrate", "power", "chip_temp", "profit")}
     widths: dict[str, list[Floats]] = {name: [] for name in needed}
     models: list[NDArray[np.int64]] = []
+    units: list[NDArray[np.int64]] = []
     folds = np.unique(held.fold[held.fold >= 0])
     for fold in folds if len(folds) > 1 else ():
         rest, own = held.rows(held.fold != fold), held.rows((held.fold == fold) & (held.model >= 0))
         model = assemble(curves, np.zeros(1), np.zeros(1), rest, {}, steep=steep)
         models.append(own.model)
+        units.append(own.unit)
         for name, factor, width in _needed(model, own):
             needed[name].append(factor)
             widths[name].append(width)
     if not models:
         return Coverage({}, {})
-    row_model = np.concatenate(models)
+    row_model, row_unit = np.concatenate(models), np.concatenate(units)
     inflation, metrics = {}, {}
     for name, parts in needed.items():
         factor, width = np.concatenate(parts), np.concatenate(widths[name])
         known = np.isfinite(factor)
         by = conformal_quantile(factor[known], _COVER) if known.any() else 1.0
-        inflation[name] = float(np.clip(by, 1.0, _MOST_INFLATION))
+        few = 1.0 + _FEW_UNITS / max(len(np.unique(row_unit[known])), 1)
+        inflation[name] = float(np.clip(by * few, 1.0, _MOST_INFLATION))
         inside = np.where(known, factor <= inflation[name], np.nan)
         metrics[name] = {
             "overall": _share(inside),

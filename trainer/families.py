@@ -18,6 +18,7 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 from trainer.graph import Floats, NumpyOps, Ops, Value
 from trainer.shape import (
     GRID,
+    STATE,
     Basis,
     State,
     View,
@@ -33,6 +34,8 @@ QUANTITIES: tuple[Quantity, ...] = ("hashrate", "power")
 # Residuals beyond this many robust standard deviations count less (Huber), so that a sick unit does not
 # bend the curve of the healthy ones.
 _HUBER = 2.0
+# How many units weigh as much as the belief that a hardware model is like the others.
+MODEL_PENALTY = 1.0
 _HUBER_ROUNDS = 4
 
 
@@ -66,12 +69,13 @@ class Family:
 
 
 _TREES = (
-    ("num_iterations", 150),
-    ("learning_rate", 0.08),
-    ("num_leaves", 24),
+    ("num_iterations", 100),
+    ("learning_rate", 0.1),
+    ("num_leaves", 15),
     ("min_data_in_leaf", 40),
     ("lambda_l2", 1.0),
-    ("monotone_constraints_method", "intermediate"),
+    ("max_bin", 127),
+    ("monotone_constraints_method", "basic"),
 )
 
 # `level-ridge` keeps the profile's curve and learns each unit's level alone: what the others have to beat.
@@ -191,7 +195,7 @@ def fit_curve(
     basis = family.basis.values(view, share)
     design = columns[:, [q for q, _ in pairs]] * basis[:, [p for _, p in pairs]]
     wanted = target - nominal_log(quantity, share)
-    found = ridge(design, wanted, weights, family.penalty)
+    found = ridge(design, wanted, weights, family.penalty + _model_penalty(view, pairs))
     table = np.zeros((columns.shape[1], basis.shape[1]))
     spread = np.zeros(columns.shape[1])
     for j, (q, p) in enumerate(pairs):
@@ -201,7 +205,13 @@ def fit_curve(
     return RidgeCurve(quantity, view, family.basis, table, spread)
 
 
-def ridge(design: Floats, target: Floats, weights: Floats, penalty: float) -> Floats:
+def _model_penalty(view: View, pairs: list[tuple[int, int]]) -> Floats:
+    """Extra penalty of each pair: what a hardware model has of its own is as sure as it has units."""
+    own = np.array([0.0] * len(STATE) + list(MODEL_PENALTY / view.anchors.units) * 2)
+    return own[[q for q, _ in pairs]]
+
+
+def ridge(design: Floats, target: Floats, weights: Floats, penalty: Floats | float) -> Floats:
     """Weights [D] of a robust ridge regression on standardised columns; a constant one is not penalised."""
     scale = np.sqrt(np.average(design**2, axis=0, weights=weights))
     scale[scale < 1e-9] = 1.0

@@ -59,6 +59,7 @@ def anchors_of(dataset: Dataset) -> Anchors:
     names: list[str] = []
     ratings: list[tuple[float, float, float]] = []
     groups: list[int] = []
+    units: list[float] = []
     for model, name in enumerate(dataset.models):
         own = (dataset.model == model) & np.isfinite(ths) & np.isfinite(watts)
         if own.sum() < _LEAST_ROWS or len(np.unique(dataset.unit[own])) < _LEAST_UNITS:
@@ -67,11 +68,13 @@ def anchors_of(dataset: Dataset) -> Anchors:
             ratings.append((float(np.log(rating[0])), float(np.log(rating[1])), float(rating[2])))
             groups.append(len(names))
         names.append(name)
+        units.append(float(len(np.unique(dataset.unit[own]))))
     if not names:
         # Too little of anything: one anchor that no rating comes near, so that every unit counts as unknown.
-        names, ratings, groups = ["none"], [(-50.0, -50.0, 0.0)], [0]
+        names, ratings, groups, units = ["none"], [(-50.0, -50.0, 0.0)], [0], [1.0]
     table = np.array(ratings)
-    return Anchors(table[:, 0], table[:, 1], table[:, 2], np.array(groups, dtype=np.float64), tuple(names))
+    group = np.array(groups, dtype=np.float64)
+    return Anchors(table[:, 0], table[:, 1], table[:, 2], group, tuple(names), np.array(units))
 
 
 def fit_curves(family: Family, dataset: Dataset, seed: int) -> Curves:

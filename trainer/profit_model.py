@@ -175,13 +175,17 @@ def calibrate_joint(
     table = np.stack(scores, axis=1)
     pooled = _bounds(table[both])
     low, high = np.full(models + 1, pooled[0]), np.full(models + 1, pooled[1])
+    few = []
     for number in range(models):
         own = both & (model == number)
-        if own.sum() >= LEAST_RESIDUALS:
+        if own.sum() < LEAST_RESIDUALS:
+            few.append(number)
+        else:
             weight, bounds = own_weight(unit[own]), _bounds(table[own])
             low[number] += weight * (bounds[0] - pooled[0])
             high[number] += weight * (bounds[1] - pooled[1])
     low[-1], high[-1] = low.max(), high.max()
+    low[few], high[few] = low[-1], high[-1]
     # Beyond this a higher hashprice would lower the lower bound.
     most = 0.9 / max(float(rate_sigma.max()), float(power_sigma.max()))
     return Joint(correlation, np.minimum(low, most), np.minimum(high, most))

@@ -19,7 +19,7 @@ from trainer.scoring import Score, score
 _CUTS = (0.5, 0.67, 0.84)
 _LEAST_TEST_ROWS = 50
 # Errors this close, relatively, are one and the same; then the smaller model wins.
-_SAME_ERROR = 0.05
+_SAME_ERROR = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def choose(tried: Sequence[Tried]) -> Tried:
     """The family to use.
 
     Those whose regret lies within one standard error of the least stay; of these, those whose error is
-    within 5 % of the least; of these, the smallest.
+    within 2 % of the least; of these, the smallest.
     """
     regrets = [t.mean("regret") for t in tried]
     rest = list(tried)

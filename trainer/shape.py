@@ -41,6 +41,7 @@ class Anchors:
         log_ths, log_w, vendor: [A] of each distinct rating.
         group: [A] index of its hardware model.
         names: [H] hardware models.
+        units: [H] how many units of each were seen.
     """
 
     log_ths: Floats
@@ -48,6 +49,7 @@ class Anchors:
     vendor: Floats
     group: Floats
     names: tuple[str, ...]
+    units: Floats
 
     def members(self, ops: Ops, log_ths: Value, log_w: Value, vendor: Value) -> Value:
         """[B,H] with one 1.0 where the hardware model is known, all 0.0 where it is not."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from agent.cli.stored import site_store
-from agent.cli.tables import acts_table
+from agent.cli.tables import acts_table, console_for
 from agent.clock import parse_clock
 
 
@@ -36,7 +36,7 @@ def ledger(
     if json_:
         typer.echo(json.dumps([act.model_dump(mode="json") for act in acts], indent=2))
         return
-    console = Console()
+    console = console_for(sys.stdout.isatty())
     if not acts:
         console.print(f"no act in the last {days:g} days")
         return

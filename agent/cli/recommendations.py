@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from agent.cli.stored import site_store
-from agent.cli.tables import recommendations_table
+from agent.cli.tables import console_for, recommendations_table
 from agent.clock import parse_clock
 from agent.errors import InputError
 from agent.records import Decision
@@ -46,7 +46,7 @@ def list_(
     if json_:
         typer.echo(json.dumps([r.model_dump(mode="json") for r in found], indent=2))
         return
-    console = Console()
+    console = console_for(sys.stdout.isatty())
     console.print(recommendations_table(found, parse_clock(clock).now()))
     if not found:
         console.print("nothing is proposed: no change pays for sure at present prices")

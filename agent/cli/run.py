@@ -43,8 +43,10 @@ def run(
     logging.basicConfig(
         level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for chatty in ("apscheduler", "httpx", "httpcore"):
+    for chatty in ("httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+    # A cycle that takes longer than its interval skips one; the scheduler would warn of it each time.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     agent = Agent(load_site(config), parse_clock(clock), Notifier(), cycles=cycles)
     code = asyncio.run(agent.run())
     if code:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
 
 from agent.cli.stored import site_store
-from agent.cli.tables import fleet_table
+from agent.cli.tables import console_for, fleet_table
 from agent.errors import StoreError
 
 
@@ -36,7 +36,7 @@ def status(
                 raise StoreError("no cycle has been finished yet; is the agent running?")
             typer.echo(summary.model_dump_json(indent=2))
             return
-        console = Console()
+        console = console_for(sys.stdout.isatty())
         if not watch:
             summary = store.latest_summary()
             if summary is None:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from rich.console import Group, RenderableType
+from rich import box
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from agent.records import Act, Alert, Interval, MinerLine, Recommendation, Summary
+from agent.records import Act, Alert, Interval, MinerLine, Recommendation, SettingRecord, Summary
+
+_WIDE = 170
+_MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
+
+
+def console_for(stream_is_terminal: bool) -> Console:
+    """A console as wide as the terminal, or wide enough for every column where there is none."""
+    return Console() if stream_is_terminal else Console(width=_WIDE)
 
 
 def fleet_table(summary: Summary, alerts: Sequence[Alert] = ()) -> RenderableType:
     """The live table of miners under the site's totals."""
-    table = Table(expand=True, pad_edge=False, header_style="bold", row_styles=["", "on grey7"])
-    for name in ("miner", "model"):
-        table.add_column(name, no_wrap=True)
-    for name in ("TH/s", "W", "J/TH", "USD/day", "now"):
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=True)
+    table.add_column("miner", no_wrap=True)
+    table.add_column("model", no_wrap=True)
+    for name in ("TH/s", "W", "J/TH", "USD/day"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("now", justify="right", no_wrap=True)
     table.add_column("recommended", no_wrap=True)
     table.add_column("gain USD/day (80 %)", justify="right", no_wrap=True)
     table.add_column("why", ratio=1, overflow="ellipsis", no_wrap=True)
@@ -33,6 +44,16 @@ def fleet_table(summary: Summary, alerts: Sequence[Alert] = ()) -> RenderableTyp
         Text(f"{a.severity}: {a.text}", style=colour[a.severity], overflow="ellipsis") for a in alerts[:5]
     ]
     return Group(*parts)
+
+
+def short(setting: SettingRecord | None) -> str:
+    """A setting in a word or two: `3500 W`, `70 % power`, `low`, `stop`."""
+    if setting is None:
+        return "?"
+    if not isinstance(setting.value, int | float):
+        return setting.value or "stop"
+    units = {"power_limit_w": "W", "power_percent": "% power", "hashrate_percent": "% rate"}
+    return f"{setting.value:,.0f} {units.get(setting.knob, setting.knob)}"
 
 
 def _head(summary: Summary) -> Text:
@@ -73,14 +94,14 @@ def _cells(line: MinerLine) -> list[Text]:
     power = f"{'~' if line.power_is_estimate else ''}{line.power_w:,.0f}" if line.power_w is not None else "?"
     gain = line.gain_usd_per_day
     return [
-        Text(line.miner_id),
-        Text((line.model or "?").removeprefix("antminer-").removeprefix("whatsminer-")),
+        Text(_name(line)),
+        Text(_model(line)),
         Text(_number(line.hashrate_ths, 1)),
         Text(power),
         Text(_number(line.efficiency_j_th, 1)),
         Text(_money(line.profit_usd_per_day), style=_sign(line.profit_usd_per_day)),
-        Text(str(line.current) if line.current is not None else "?"),
-        Text(str(line.proposed) if line.proposed is not None else "", style="bold"),
+        Text(short(line.current)),
+        Text(f"> {short(line.proposed)}" if line.proposed is not None else "", style="bold"),
         Text(
             _interval(gain) if gain is not None else "", style=_sign(gain.q50 if gain is not None else None)
         ),
@@ -88,9 +109,19 @@ def _cells(line: MinerLine) -> list[Text]:
     ]
 
 
+def _name(line: MinerLine) -> str:
+    """The site's own name, or the last half of a MAC: enough to tell units of one vendor apart."""
+    return f"..{line.miner_id[-8:]}" if _MAC.match(line.miner_id) else line.miner_id
+
+
+def _model(line: MinerLine) -> str:
+    name = (line.model or "?").removeprefix("antminer-").removeprefix("whatsminer-")
+    return name.replace("-plus", "+").replace("-", " ").replace(" +", "+")
+
+
 def recommendations_table(found: Sequence[Recommendation], now: datetime) -> Table:
     """Recommendations, one a row."""
-    table = Table(expand=True, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False, header_style="bold")
     for name in ("id", "status", "miner", "from", "to"):
         table.add_column(name, no_wrap=name != "id", overflow="fold")
     table.add_column("gain USD/day (80 %)", justify="right", no_wrap=True)
@@ -102,8 +133,8 @@ def recommendations_table(found: Sequence[Recommendation], now: datetime) -> Tab
             escape(one.id),
             one.status,
             escape(one.miner_id),
-            str(one.current) if one.current is not None else "?",
-            str(one.proposed),
+            short(one.current),
+            short(one.proposed),
             _interval(one.gain_usd_per_day),
             f"{100 * one.confidence:.0f} %",
             f"{minutes:.0f} min" if one.status == "proposed" and minutes > 0 else "",
@@ -113,31 +144,26 @@ def recommendations_table(found: Sequence[Recommendation], now: datetime) -> Tab
 
 def acts_table(acts: Sequence[Act]) -> Table:
     """The ledger: expected against realised."""
-    table = Table(expand=True, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=True)
     for name in ("when", "miner", "from", "to", "by", "status"):
-        table.add_column(name, overflow="fold")
-    for name in ("TH/s expected", "realised", "W expected", "realised"):
-        table.add_column(name, justify="right")
-    table.add_column("outcome", overflow="fold", ratio=1)
+        table.add_column(name, no_wrap=True)
+    table.add_column("expected", justify="right", no_wrap=True)
+    table.add_column("realised", justify="right", no_wrap=True)
+    table.add_column("outcome", overflow="ellipsis", ratio=1, no_wrap=True)
     for act in acts:
+        watts = f"{_number(act.observed_power_w, 0)} W" if act.observed_power_w is not None else "no watts"
         table.add_row(
             f"{act.intended_at:%m-%d %H:%M}",
-            escape(act.miner_id),
-            str(act.before) if act.before is not None else "?",
-            str(act.target),
+            escape(f"..{act.miner_id[-8:]}" if _MAC.match(act.miner_id) else act.miner_id),
+            short(act.before),
+            short(act.target),
             escape(act.approved_by or "?"),
             act.status,
-            _expected(act.expected.hashrate_ths, 1),
-            _number(act.observed_hashrate_ths, 1),
-            _expected(act.expected.power_w, 0),
-            _number(act.observed_power_w, 0),
+            f"{act.expected.hashrate_ths.q50:.1f} TH/s {act.expected.power_w.q50:,.0f} W",
+            f"{_number(act.observed_hashrate_ths, 1)} TH/s {watts}",
             escape(act.outcome or ""),
         )
     return table
-
-
-def _expected(value: Interval, digits: int) -> str:
-    return f"{value.q50:.{digits}f} ({value.q10:.{digits}f}-{value.q90:.{digits}f})"
 
 
 def _interval(value: Interval) -> str:

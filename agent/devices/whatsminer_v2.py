@@ -128,13 +128,12 @@ class WhatsminerV2:
             DeviceError: the miner could not be asked.
         """
         budget = self._budget(self.endpoint.deadline_s)
-        with contextlib.suppress(Unsupported, Refused):
-            self._slow.put("get_version", await self._session.read("get_version", budget), self._clock.now())
         writable = await self._session.may_write(budget)
-        version = envelope.message(self._slow.get("get_version"))
+        with contextlib.suppress(Unsupported, Refused):
+            self._slow.put("status", await self._session.read("status", budget), self._clock.now())
         controls = [ReportedControl(Knob.POWER_LIMIT_W)]
-        # API 1.x firmware has no set_power_pct.
-        if not str(version.get("api_ver", "")).startswith("1."):
+        # Classic firmware takes a percentage and never shows it again, so telemetry could not confirm it.
+        if "power_pct" in envelope.message(self._slow.get("status")):
             controls.append(ReportedControl(Knob.POWER_PERCENT))
         controls += [ReportedControl(Knob.WORK_MODE, choices=MODES), ReportedControl(Knob.STOP)]
         return Capabilities(tuple(controls), writable, REMEDY if writable is False else None)

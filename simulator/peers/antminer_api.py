@@ -15,7 +15,6 @@ from simulator.peers import antminer_layouts as layouts
 from simulator.peers import antminer_new_layouts as newer
 from simulator.peers.faults import send
 from simulator.peers.listener import Hangup, compact, read_json_request
-from simulator.peers.phases import is_silent
 from simulator.peers.surface import Surface
 
 REQUEST_LIMIT_BYTES = 8192
@@ -47,6 +46,8 @@ class AntminerApi:
             Hangup: the mining process is down.
         """
         raw = await read_json_request(reader, REQUEST_LIMIT_BYTES, IDLE_S)
+        if not raw:
+            return
         state = self._surface.state()
         if not state.process_up:
             raise Hangup
@@ -74,7 +75,7 @@ class AntminerApi:
         if command not in NEW_API:
             return _refusal(state, 14, "Invalid command")
         reply = newer.new_envelope(state, command)
-        silent = is_silent(state)
+        silent = layouts.is_silent(state)
         if command == "stats":
             reply["STATS"] = [] if silent else [newer.new_stats(state)]
         elif command == "summary":
@@ -134,7 +135,7 @@ def _pools(state: MachineState, surface: Surface) -> _Rows:
 
 
 def _devs(state: MachineState, _: Surface) -> _Rows:
-    rows = [] if is_silent(state) else layouts.legacy_devs(state)
+    rows = [] if layouts.is_silent(state) else layouts.legacy_devs(state)
     return 9, f"{len(rows)} ASC(s)", "DEVS", rows
 
 
@@ -148,7 +149,7 @@ _LEGACY: dict[str, Callable[[MachineState, Surface], _Rows]] = {
 
 def _shows_nothing(state: MachineState, surface: Surface) -> bool:
     # A sleeping S19 of 2022 still counts chips and fans; a newer one shows nothing.
-    return is_silent(state) and (surface.options.layout == "new" or state.phase != "sleep")
+    return layouts.is_silent(state) and (surface.options.layout == "new" or state.phase != "sleep")
 
 
 def _refusal(state: MachineState, code: int, message: str) -> layouts.Json:
@@ -164,7 +165,7 @@ def _text_refusal(state: MachineState) -> bytes:
 def _s9_stats_text(state: MachineState) -> bytes:
     status = compact(layouts.status_list(state, 70, "CGMiner stats"))
     rows = b""
-    if not is_silent(state):
+    if not layouts.is_silent(state):
         # The firmware forgets the comma between the two elements.
         rows = compact(layouts.legacy_header(state)) + compact(layouts.s9_stats(state))
     return b'{"STATUS":' + status + b',"STATS":[' + rows + b'],"id":1}\x00'

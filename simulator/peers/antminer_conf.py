@@ -19,6 +19,7 @@ RELEASE_YEAR = 2024
 _MODE_NAMES = {0: "normal", 1: "sleep", 2: "high", 3: "low"}
 # On this model mode 2 is the firmware's "HEM", the efficient one.
 _HEM_MODEL = "S19K PRO"
+_WHOLE = re.compile(r"[0-9]{1,4}")
 _YEAR = re.compile(r"\b(20\d\d)\b|\((\d\d)\d{4}-")
 
 
@@ -44,7 +45,8 @@ class MinerConf:
         year = firmware_year(state.firmware_version)
         self.is_release_build = year >= RELEASE_YEAR if year is not None else surface.options.layout == "new"
         self._is_hem = _HEM_MODEL in state.type_text.upper()
-        self._frequency = str(round(state.frequency_mhz))
+        self._frequency = str(round(surface.machine.spec.rated_frequency_mhz))
+        self._voltage = str(round(surface.machine.spec.rated_voltage_v * 100))
         self._freq_level = "100"
         self._has_percent_key = surface.options.offers_hashrate_percent
 
@@ -73,7 +75,7 @@ class MinerConf:
             "bitmain-fan-pwm": str(state.fan_pwm),
             "bitmain-use-vil": True,
             "bitmain-freq": self._frequency,
-            "bitmain-voltage": str(round(state.voltage_v * 100)),
+            "bitmain-voltage": self._voltage,
             "bitmain-ccdelay": "0",
             "bitmain-pwth": "4",
             "bitmain-work-mode": mode,
@@ -100,7 +102,7 @@ class MinerConf:
         self._surface.perform(lambda: machine.set_pools(pools))
         self._write_fan(wanted, state)
         if not self.is_release_build:
-            self._freq_level = str(wanted.get("freq-level", "100"))
+            self._freq_level = str(wanted.get("freq-level", "100"))[:8]
         self._write_percent(wanted, state)
         mode = self._mode(wanted.get("miner-mode"))
         if mode is not None and mode != state.work_mode:
@@ -110,7 +112,7 @@ class MinerConf:
     def _write_fan(self, wanted: Json, state: MachineState) -> None:
         manual = wanted.get("bitmain-fan-ctrl", False) in (True, "true", 1)
         pwm = str(wanted.get("bitmain-fan-pwm", "100"))
-        if not pwm.isdigit() or int(pwm) > 100:
+        if _WHOLE.fullmatch(pwm) is None or int(pwm) > 100:
             pwm = "100"
         if (manual, int(pwm)) != (state.fan_manual, state.fan_pwm):
             self._surface.perform(lambda: self._surface.machine.set_fan(manual, int(pwm)))
@@ -120,8 +122,8 @@ class MinerConf:
             return
         text = str(wanted.get("bitmain-hashrate-percent"))
         # A key that is not sent is gone from the file, and the unit runs at its default.
-        self._has_percent_key = text.isdigit()
-        percent = int(text) if text.isdigit() else 100
+        self._has_percent_key = _WHOLE.fullmatch(text) is not None
+        percent = int(text) if self._has_percent_key else 100
         if percent != round(state.hashrate_percent):
             machine = self._surface.machine
             self._surface.perform(lambda: machine.set_hashrate_percent(percent))
@@ -133,7 +135,7 @@ class MinerConf:
 
     def _mode(self, value: Any) -> str | None:
         text = str(value)
-        if isinstance(value, bool) or not text.isdigit():
+        if _WHOLE.fullmatch(text) is None:
             return None
         if int(text) == MODE_NUMBERS["efficient"] and self._is_hem:
             return "efficient"

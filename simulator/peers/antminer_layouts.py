@@ -36,6 +36,11 @@ def epoch(state: MachineState) -> int:
     return int(state.now.timestamp())
 
 
+def is_silent(state: MachineState) -> bool:
+    """True while there is nothing to show: asleep, or up and not hashing yet."""
+    return state.phase in ("sleep", "idle")
+
+
 def present_boards(state: MachineState) -> list[BoardState]:
     """Boards that answer on their bus."""
     return [board for board in state.boards if board.present]

@@ -13,12 +13,11 @@ from urllib.parse import parse_qs
 from simulator.machine import MachineState, PoolEntry
 from simulator.peers.antminer_api import AntminerApi
 from simulator.peers.antminer_conf import MinerConf, answer, padded_pools
-from simulator.peers.antminer_layouts import Json, legacy_header, legacy_pools, legacy_stats
+from simulator.peers.antminer_layouts import Json, is_silent, legacy_header, legacy_pools, legacy_stats
 from simulator.peers.antminer_layouts import legacy_summary as summary_row
 from simulator.peers.digest import DigestGate
 from simulator.peers.http import Request, Response, html_page, serve_connection
 from simulator.peers.listener import Hangup, compact
-from simulator.peers.phases import is_silent
 from simulator.peers.surface import Surface
 
 REALM = "antMiner Configuration"
@@ -118,7 +117,7 @@ class AntminerWeb:
         return reply
 
     def _write_form(self, body: bytes) -> Json:
-        form = parse_qs(body.decode("latin-1"), keep_blank_values=True, max_num_fields=64)
+        form = _form(body)
         machine = self._surface.machine
         pools = [
             PoolEntry(
@@ -146,7 +145,7 @@ class AntminerWeb:
         return {"code": "B001"}
 
     def _blink_form(self, body: bytes) -> Json:
-        action = parse_qs(body.decode("latin-1"), max_num_fields=8).get("action", [""])[0]
+        action = _form(body).get("action", [""])[0]
         if action in ("startBlink", "stopBlink"):
             self._blinking = action == "startBlink"
         return {"isBlinking": self._blinking}
@@ -231,6 +230,13 @@ class AntminerWeb:
 
     def _json(self, document: Json) -> Response:
         return _script(self._surface.faults.spoil_json(compact(document)))
+
+
+def _form(body: bytes) -> dict[str, list[str]]:
+    try:
+        return parse_qs(body.decode("latin-1"), keep_blank_values=True, max_num_fields=64)
+    except ValueError:
+        return {}
 
 
 def _script(output: bytes | str) -> Response:

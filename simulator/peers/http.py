@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from simulator.peers.faults import Faults, send
 
@@ -99,7 +98,7 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
     method, target, version = parts
     if version == "HTTP/1.0":
         headers.setdefault("connection", "close")
-    return Request(method.upper(), target, urlsplit(target).path, headers, body)
+    return Request(method.upper(), target, target.partition("?")[0], headers, body)
 
 
 def _body_length(headers: Mapping[str, str]) -> int:

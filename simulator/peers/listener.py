@@ -31,7 +31,7 @@ class Hangup(Exception):
 
 def compact(document: Any) -> bytes:
     """JSON as the firmware prints it: no spaces."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
 
 
 class Listener:
@@ -144,10 +144,11 @@ async def _finish(writer: asyncio.StreamWriter) -> None:
 async def read_json_request(reader: asyncio.StreamReader, limit_bytes: int, idle_s: float) -> bytes:
     """The bytes of one JSON request that has no length and maybe no newline.
 
-    Returns as soon as they parse, a newline or NUL arrives, or the sender pauses for a second.
+    Returns as soon as they parse, a newline or NUL arrives, or the sender pauses for a second; empty when
+    nothing came in `idle_s`.
 
     Raises:
-        Hangup: nothing came, or too much.
+        Hangup: too much came.
     """
     received = bytearray()
     wait_s = idle_s
@@ -158,8 +159,6 @@ async def read_json_request(reader: asyncio.StreamReader, limit_bytes: int, idle
         except TimeoutError:
             chunk = b""
         if not chunk:
-            if not received:
-                raise Hangup
             return bytes(received)
         received += chunk
         if len(received) > limit_bytes:

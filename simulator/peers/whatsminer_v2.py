@@ -73,6 +73,8 @@ class WhatsminerV2:
             Hangup: the control board is down.
         """
         raw = await read_json_request(reader, REQUEST_LIMIT_BYTES, IDLE_S)
+        if not raw:
+            return
         state = self._surface.state()
         if not state.ports_open:
             raise Hangup
@@ -101,7 +103,7 @@ class WhatsminerV2:
         command = request.get("cmd", request.get("command"))
         if not isinstance(command, str):
             return compact(layouts.reply(state, 14, "invalid cmd", "E"))
-        if command in _WRITES:
+        if command in WRITES:
             # Writes are taken in the encrypted envelope only.
             return compact(layouts.reply(state, 45, "permission denied", "E"))
         if command == "get_error_code" and self._surface.faults.broken_error_list and not self._is_old:
@@ -205,7 +207,7 @@ class WhatsminerV2:
         command = request.get("cmd", request.get("command"))
         if self._surface.faults.token_expired or not self._tokens.accepts(request.get("token"), state.now):
             return compact(layouts.reply(state, 135, "check token err", "E"))
-        write = _WRITES.get(command) if isinstance(command, str) else None
+        write = WRITES.get(command) if isinstance(command, str) else None
         if write is None:
             return self._sealed(layouts.reply(state, 14, "invalid cmd", "E"))
         if not write(self, request):
@@ -239,7 +241,7 @@ def _number(request: dict[str, Any], key: str, low: float, high: float) -> float
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) and low <= number <= high else None
 
@@ -335,7 +337,7 @@ def _fast_boot(state: str) -> Write:
     return write
 
 
-_WRITES: dict[str, Write] = {
+WRITES: dict[str, Write] = {
     "adjust_power_limit": _adjust_power_limit,
     "set_power": _set_power,
     "set_power_pct": _set_power_percent(fast=True),

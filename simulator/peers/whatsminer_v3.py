@@ -33,6 +33,7 @@ FACTORY_PASSWORD = "super"  # noqa: S105 - the published factory default that th
 OK, FAIL, INVALID, PARAM_NULL, NO_PERMISSION = 0, -1, -2, -3, -4
 # How far a write's timestamp may be from the miner's clock, of which one second on the wall is spared.
 CLOCK_TOLERANCE_S = 120.0
+MAX_TS = 2**40
 _LENGTH = struct.Struct("<I")
 _ENCRYPTED = ("set.miner.pools",)
 
@@ -110,7 +111,7 @@ class WhatsminerV3:
         if not isinstance(command, str):
             return compact(layouts.envelope(state, INVALID, "invalid command", ""))
         try:
-            if command in _WRITES:
+            if command in WRITES:
                 self._write(command, request, state)
                 return compact(layouts.envelope(state, OK, "ok", command))
             return compact(layouts.envelope(state, OK, self._read(command, request, state), command))
@@ -172,18 +173,18 @@ class WhatsminerV3:
         param = request.get("param")
         if command in _ENCRYPTED:
             param = _opened(param, key)
-        _WRITES[command](self, param)
+        WRITES[command](self, param)
 
     def _authenticate(self, command: str, request: Json, state: MachineState) -> bytes:
         ts, token = request.get("ts"), request.get("token")
-        if isinstance(ts, bool) or not isinstance(ts, int) or not isinstance(token, str):
+        if not isinstance(ts, int) or not 0 < ts < MAX_TS or not isinstance(token, str):
             raise Refusal(NO_PERMISSION, "no permission")
         tolerance_s = CLOCK_TOLERANCE_S + self.surface.machine.clock.factor
         if request.get("account") != self._account or abs(ts - state.now.timestamp()) > tolerance_s:
             raise Refusal(NO_PERMISSION, "no permission")
         key = write_digest(command, self._password, self.salt, ts)
         expected = base64.b64encode(key)[:8]
-        if not hmac.compare_digest(expected, token.encode()):
+        if not hmac.compare_digest(expected, token.encode(errors="replace")):
             raise Refusal(NO_PERMISSION, "no permission")
         return key
 
@@ -208,7 +209,7 @@ def _number(param: object, low: float, high: float) -> float:
         raise Refusal(INVALID, "invalid param")
     try:
         number = float(param)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise Refusal(INVALID, "invalid param") from error
     if not math.isfinite(number) or not low <= number <= high:
         raise Refusal(INVALID, "invalid param")
@@ -325,7 +326,7 @@ def _temp_offset(api: WhatsminerV3, param: object) -> None:
     api.unit.temp_offset = str(int(_number(param, -30, 0)))
 
 
-_WRITES: dict[str, Callable[[WhatsminerV3, object], None]] = {
+WRITES: dict[str, Callable[[WhatsminerV3, object], None]] = {
     "set.miner.power_limit": _power_limit,
     "set.miner.power": _power,
     "set.miner.power_mode": _power_mode,

@@ -461,12 +461,12 @@ async def test_knobs_that_a_whatsminer_lacks_are_unsupported(setting: Setting) -
     assert peer.written == []
 
 
-async def test_capabilities_offer_the_knobs_without_ranges() -> None:
+async def test_capabilities_offer_the_knobs_that_the_firmware_shows_again() -> None:
     async with listening(ScriptedV2()) as peer:
         capabilities = await driver(peer).capabilities()
+    # Classic firmware takes a power percentage and never tells it: nothing could confirm one.
     assert {c.knob for c in capabilities.controls} == {
         Knob.POWER_LIMIT_W,
-        Knob.POWER_PERCENT,
         Knob.WORK_MODE,
         Knob.STOP,
     }

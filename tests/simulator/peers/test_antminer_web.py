@@ -264,6 +264,16 @@ async def test_miner_mode_changes_the_mode_and_restarts(make_machine: MakeMachin
     assert (await get(peer, "get_miner_conf.cgi")).json["bitmain-work-mode"] == "1"
 
 
+async def test_a_mode_change_changes_nothing_else_in_the_file(
+    make_machine: MakeMachine, start: StartPeer
+) -> None:
+    peer = await start(make_machine("antminer-s19-pro"))
+    before = (await get(peer, "get_miner_conf.cgi")).json
+    await post(peer, "set_miner_conf.cgi", {"miner-mode": 3})
+    after = (await get(peer, "get_miner_conf.cgi")).json
+    assert after == before | {"bitmain-work-mode": "3"}
+
+
 async def test_miner_mode_may_be_a_string(make_machine: MakeMachine, start: StartPeer) -> None:
     machine = make_machine("antminer-s19-pro")
     await post(await start(machine), "set_miner_conf.cgi", {"miner-mode": "3"})

@@ -92,6 +92,12 @@ async def test_a_cut_reply_is_half_a_json(make_machine: MakeMachine, start: Star
     assert await ask(peer, STATS) == whole[: len(whole) // 2]
 
 
+async def test_a_cut_frame_promises_more_than_it_holds(make_machine: MakeMachine, start: StartPeer) -> None:
+    peer = await start(make_machine("whatsminer-m60s"), api_v3=True, faults=Faults(cut_mid_json=True))
+    with pytest.raises(asyncio.IncompleteReadError):
+        await ask_frame(peer, cmd="get.device.info")
+
+
 async def test_an_extra_nul_follows_the_json(make_machine: MakeMachine, start: StartPeer) -> None:
     peer = await start(make_machine("antminer-s19-pro"), faults=Faults(extra_nul=True))
     raw = await ask(peer, STATS)

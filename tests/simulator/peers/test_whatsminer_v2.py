@@ -9,7 +9,7 @@ import pytest
 
 from agent.clock import ManualClock
 from simulator.machine import PoolEntry
-from simulator.peers import Faults
+from simulator.peers import Faults, whatsminer_v2
 from tests.simulator.peers.conftest import POOLS, MakeMachine, StartPeer
 from tests.simulator.peers.v2_client import log_in
 from tests.simulator.peers.wire import ask, ask_json, http
@@ -190,6 +190,14 @@ async def test_port_80_sends_the_browser_to_https(make_machine: MakeMachine, sta
     peer = await start(make_machine("whatsminer-m30s-plus"))
     page = await http(peer, peer.ports.web, "/")
     assert (page.status, page.headers["location"]) == (307, "https://127.0.0.1/")
+
+
+async def test_an_idle_connection_is_closed(
+    make_machine: MakeMachine, start: StartPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert whatsminer_v2.IDLE_S == 10.0
+    monkeypatch.setattr(whatsminer_v2, "IDLE_S", 0.05)
+    assert await ask(await start(make_machine("whatsminer-m30s-plus")), b"") == b""
 
 
 # -- tokens --------------------------------------------------------------------------------------
