@@ -43,7 +43,10 @@ def summarise(
         seen_at: per member, when it last answered.
     """
     fresh = frame.fresh
-    hashrate = np.where(fresh, frame.columns["hashrate_ths"], np.nan)
+    # A machine known not to hash has no rate, also where its firmware then reports none.
+    idle = frame.columns["is_hashing"] == 0.0
+    rate = np.where(idle & np.isnan(frame.columns["hashrate_ths"]), 0.0, frame.columns["hashrate_ths"])
+    hashrate = np.where(fresh, rate, np.nan)
     measured = np.where(fresh, frame.columns["power_w"], np.nan)
     estimated = fresh & np.isnan(measured) & np.isfinite(estimated_power_w)
     power = np.where(estimated, estimated_power_w, measured)
@@ -134,6 +137,8 @@ def _line(
     error = member.error
     recommendation = standing.get(member.miner_id) if fresh else None
     current = site.setting(member, member.reading) if fresh else None
+    if recommendation is not None and current is not None and recommendation.proposed.setting() == current:
+        recommendation = None
     hashing = frame.columns["is_hashing"][i] if fresh else np.nan
     efficiency = power[i] / hashrate[i] if hashrate[i] > 0 else np.nan
     held = round_.held_back[i] if round_ is not None and i < len(round_.held_back) else None

@@ -28,13 +28,14 @@ class Approver:
             raise HashmarginError("the dashboard did not accept the demo operator")
 
     def approve(self, limit: int) -> list[str]:
-        """Approve up to `limit` recommendations that are open now. Returns their ids."""
+        """Approve up to `limit` open recommendations, spread over the list. Returns their ids."""
         page = self._call("GET", "/recommendations")
         token = _CSRF.search(page.text)
         items = [html.unescape(item) for item in _ITEM.findall(page.text)]
-        chosen = [item for item in items if item not in self._done][:limit]
-        if not chosen or token is None:
+        new = [item for item in items if item not in self._done]
+        if not new or token is None or limit <= 0:
             return []
+        chosen = new[:: max(1, len(new) // limit)][:limit]
         self._done.update(chosen)
         fields: dict[str, str | list[str]] = {
             "csrf": html.unescape(token.group(1)),

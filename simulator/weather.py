@@ -6,7 +6,6 @@ An ambient is a function of Unix seconds, so that it gives the same value whoeve
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +25,8 @@ _FRONT_S = 2.5 * _DAY_S
 _WAVE_S = 20.0 * _DAY_S
 _MAX_ROWS = 2_000_000
 _GRID_S = 120.0
-_GRID_KEPT = 4096
+_GRID_A_DAY = 720
+_DAYS_KEPT = 64
 
 
 def constant(celsius: float) -> Ambient:
@@ -106,32 +106,29 @@ class Gridded:
 
     def __init__(self, ambient: Ambient) -> None:
         self._ambient = ambient
-        self._known: dict[int, float] = {}
+        self._days: dict[int, Floats] = {}
 
     def __call__(self, at_s: Floats) -> Floats:
         """Temperatures in C, in the shape of `at_s`."""
         place = np.asarray(at_s, dtype=np.float64) / _GRID_S
-        if place.size == 1:
-            number = float(place.reshape(-1)[0])
-            low = math.floor(number)
-            before, after = self._at(low), self._at(low + 1)
-            return np.full(place.shape, before + (after - before) * (number - low))
-        low_index = np.floor(place).astype(np.int64)
-        first, last = int(low_index.min()), int(low_index.max()) + 1
-        if last - first > 4 * place.size + 16:
+        low = np.floor(place).astype(np.int64)
+        first, last = int(low.min()) // _GRID_A_DAY, (int(low.max()) + 1) // _GRID_A_DAY
+        if last - first >= _DAYS_KEPT:
             return self._ambient(np.asarray(at_s))
-        grid = np.arange(first, last + 1)
-        values = self._ambient(grid * _GRID_S)
-        before, after = values[low_index - first], values[low_index - first + 1]
-        return np.asarray(before + (after - before) * (place - low_index))
+        grid = (
+            self._day(first) if first == last else np.concatenate([*map(self._day, range(first, last + 1))])
+        )
+        index = low - first * _GRID_A_DAY
+        return np.asarray(grid[index] + (grid[index + 1] - grid[index]) * (place - low))
 
-    def _at(self, index: int) -> float:
-        value = self._known.get(index)
-        if value is None:
-            if len(self._known) >= _GRID_KEPT:
-                self._known.clear()
-            value = self._known[index] = float(self._ambient(np.array([index * _GRID_S]))[0])
-        return value
+    def _day(self, number: int) -> Floats:
+        day = self._days.get(number)
+        if day is None:
+            if len(self._days) >= _DAYS_KEPT:
+                self._days.clear()
+            points = number * _GRID_A_DAY + np.arange(_GRID_A_DAY)
+            day = self._days[number] = self._ambient(points * _GRID_S)
+        return day
 
 
 def from_csv(path: Path) -> Ambient:

@@ -251,7 +251,7 @@ def _fit_trees(
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,
-        "num_threads": 2,
+        "num_threads": 1,
         "verbosity": -1,
     }
     rounds = parameters.pop("num_iterations")

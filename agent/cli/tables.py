@@ -8,7 +8,6 @@ from datetime import datetime
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -70,8 +69,11 @@ def _head(summary: Summary) -> Text:
     if summary.power_estimated_share > 0:
         out.append(f" ({100 * summary.power_estimated_share:.0f} % estimated)")
     out.append(f"  profit {_money(summary.profit_usd_per_day)}", style="bold")
-    out.append(f"  always-nominal {_money(summary.profit_nominal_usd_per_day)}")
-    out.append(f"  with all recommended {_money(summary.profit_recommended_usd_per_day)} USD/day\n")
+    out.append(f"  always-nominal {_money(summary.profit_nominal_usd_per_day)} USD/day")
+    now, then = summary.profit_usd_per_day, summary.profit_recommended_usd_per_day
+    if now is not None and then is not None and then > now:
+        out.append(f"  what is recommended adds {then - now:,.2f}", style="green")
+    out.append("\n")
     style = "yellow" if summary.model_is_fallback else "dim"
     out.append(f"models: {summary.model}", style=style)
     return out
@@ -94,7 +96,7 @@ def _cells(line: MinerLine) -> list[Text]:
     power = f"{'~' if line.power_is_estimate else ''}{line.power_w:,.0f}" if line.power_w is not None else "?"
     gain = line.gain_usd_per_day
     return [
-        Text(_name(line)),
+        Text(_brief(line.miner_id)),
         Text(_model(line)),
         Text(_number(line.hashrate_ths, 1)),
         Text(power),
@@ -109,9 +111,9 @@ def _cells(line: MinerLine) -> list[Text]:
     ]
 
 
-def _name(line: MinerLine) -> str:
+def _brief(miner_id: str) -> str:
     """The site's own name, or the last half of a MAC: enough to tell units of one vendor apart."""
-    return f"..{line.miner_id[-8:]}" if _MAC.match(line.miner_id) else line.miner_id
+    return f"..{miner_id[-8:]}" if _MAC.match(miner_id) else miner_id
 
 
 def _model(line: MinerLine) -> str:
@@ -130,9 +132,9 @@ def recommendations_table(found: Sequence[Recommendation], now: datetime) -> Tab
     for one in found:
         minutes = (one.expires_at - now).total_seconds() / 60.0
         table.add_row(
-            escape(one.id),
+            Text(one.id),
             one.status,
-            escape(one.miner_id),
+            Text(_brief(one.miner_id)),
             short(one.current),
             short(one.proposed),
             _interval(one.gain_usd_per_day),
@@ -154,14 +156,14 @@ def acts_table(acts: Sequence[Act]) -> Table:
         watts = f"{_number(act.observed_power_w, 0)} W" if act.observed_power_w is not None else "no watts"
         table.add_row(
             f"{act.intended_at:%m-%d %H:%M}",
-            escape(f"..{act.miner_id[-8:]}" if _MAC.match(act.miner_id) else act.miner_id),
+            Text(_brief(act.miner_id)),
             short(act.before),
             short(act.target),
-            escape(act.approved_by or "?"),
+            Text(act.approved_by or "?"),
             act.status,
             f"{act.expected.hashrate_ths.q50:.1f} TH/s {act.expected.power_w.q50:,.0f} W",
             f"{_number(act.observed_hashrate_ths, 1)} TH/s {watts}",
-            escape(act.outcome or ""),
+            Text(act.outcome or ""),
         )
     return table
 

@@ -14,7 +14,7 @@ from agent.telemetry import TELEMETRY_COLUMNS, TELEMETRY_KEYS
 from agent.validation import validate_telemetry
 from simulator.history import HistoryPlan, write_history
 from simulator.weather import constant
-from tests.simulator.making import model
+from tests.simulator.making import machine, model
 
 Rows = dict[str, Any]
 KEYS = (
@@ -95,6 +95,25 @@ def test_a_seed_gives_the_same_history_and_another_a_different_one(tmp_path: Pat
     a, b, c = (read(tmp_path / name) for name in "abc")
     np.testing.assert_array_equal(a["power_w"], b["power_w"])
     assert set(a["miner_id"]) != set(c["miner_id"])
+
+
+def test_history_agrees_with_live_machines(tmp_path: Path) -> None:
+    spec = model("whatsminer-m50")
+    write_history(plan(models=((spec, 60),), days=8), tmp_path)
+    mine = read(tmp_path)
+    near = settled(mine) & (np.abs(mine["setting_share"] - 2700 / 3422) < 0.015)
+    live = []
+    for seed in range(60):
+        unit, clock = machine("whatsminer-m50", seed=seed, ambient=22.0, age_days=400.0)
+        unit.set_power_limit(2700)
+        clock.advance(3600)
+        live.append(unit.state())
+    hashrates = [state.hashrate_30m_ths for state in live]
+    watts = [state.reported_power_w or np.nan for state in live]
+    assert np.median(mine["hashrate_ths"][near]) == pytest.approx(np.median(hashrates), rel=0.02)
+    assert np.median(mine["power_w"][near]) == pytest.approx(np.median(watts), rel=0.02)
+    chips = [max(board.chip_temps_c[0] for board in state.boards) for state in live]
+    assert np.median(mine["chip_temp_c"][near]) == pytest.approx(np.median(chips), abs=2.0)
 
 
 def test_settings_cover_the_range_and_stops(rows: Rows) -> None:

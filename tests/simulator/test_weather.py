@@ -8,7 +8,7 @@ import pytest
 
 from agent.errors import DataError
 from simulator.noise import hashed_normal, hashed_uniform
-from simulator.weather import Seasonal, constant, from_csv
+from simulator.weather import Gridded, Seasonal, constant, from_csv
 
 YEAR = datetime(2025, 1, 1, tzinfo=UTC).timestamp() + 3600.0 * np.arange(365 * 24)
 
@@ -51,6 +51,14 @@ def test_heat_waves_come_in_the_warm_half_only() -> None:
 def test_weather_is_the_same_whoever_asks() -> None:
     assert Seasonal(3)(YEAR)[100:110] == pytest.approx(Seasonal(3)(YEAR[100:110]))
     assert not np.allclose(Seasonal(3)(YEAR), Seasonal(4)(YEAR))
+
+
+def test_the_grid_of_a_farm_follows_the_weather_and_gives_one_answer_to_one_and_to_many() -> None:
+    air, grid = Seasonal(3), Gridded(Seasonal(3))
+    times = YEAR[:200] + 77.0
+    assert grid(times) == pytest.approx(air(times), abs=0.01)
+    assert [float(grid(times[i : i + 1])[0]) for i in range(200)] == grid(times).tolist()
+    assert grid(YEAR) == pytest.approx(air(YEAR))
 
 
 def test_a_constant_is_constant() -> None:

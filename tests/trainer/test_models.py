@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 
 from agent.bundle import Bundle
 from agent.features import feature_names
-from tests.trainer.conftest import silent
+from tests.trainer.conftest import CREATED, silent
 from tests.trainer.synthetic import MODELS, fleet, market, prices
 from trainer.dataset import Dataset, build_dataset
 from trainer.export import check_export, golden_vectors, graphs
 from trainer.families import FAMILIES
-from trainer.learn import Learned, learn
+from trainer.learn import Learned, export, learn
 from trainer.power_model import fit_curves
 
 Floats32 = NDArray[np.float32]
@@ -189,3 +190,21 @@ def test_metrics_name_the_units_own_level_among_what_matters(
     learned: Learned, quantity: str, level: str
 ) -> None:
     assert level in list(learned.metrics["importance"][quantity])[:6]
+
+
+def test_without_any_measured_power_the_profile_stands_in_with_a_wide_interval(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    features = dataset.features.copy()
+    for i, name in enumerate(feature_names()):
+        if name.startswith("power_") and not name.startswith("power_source"):
+            features[:, i] = np.nan
+    blind = replace(dataset, features=features, power_w=np.full(len(dataset), np.nan))
+    ridge = [family for family in FAMILIES if family.name == "linear-ridge"]
+    found = learn(blind, 1, silent, ridge)
+    made = export(found, blind, tmp_path / "bundle", 1, CREATED, silent)
+    share = blind.share[:100].astype(np.float32)[:, None]
+    power = made.run_power(blind.features[:100], share)[1]
+    rated = blind.column("rated_power_w")[:100]
+    np.testing.assert_allclose(power[:, 1], rated * share[:, 0], rtol=1e-3)
+    assert (np.log(power[:, 2] / power[:, 0]) > 0.2).all()
