@@ -31,7 +31,7 @@ _CHUNK_ROWS = 4096
 _KWH_PER_W_DAY = 0.024
 
 # Half-widths of 80 % intervals without any telemetry of the unit: spread between units of one model, age,
-# temperature and a sensor's error together (protocols.md 4a, 4e: 12 % and 5 % seen).
+# temperature and a sensor's error together (12 % and 5 % were seen on real units).
 _PROFILE_HASHRATE_SPREAD = 0.08
 _PROFILE_POWER_SPREAD = 0.12
 _UNKNOWN_STANDBY_SHARE = 0.02

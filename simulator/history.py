@@ -198,7 +198,7 @@ class _Group:
         rise = np.where(hashing, (steady.chip_c - inlet) * warm, cooling)
         cold = np.maximum(0.7, 1.0 - model.thermal.power_per_c * (steady.chip_c - inlet) * (1.0 - warm))
         power = np.where(hashing, steady.power_w * seg["power_factor"] * cold, model.standby_w)
-        columns = self._telemetry(at, seg, level, true_rate, power, inlet, rise, steady.fan, hashing)
+        columns = self._telemetry(at, seg, level, true_rate, power, ambient, inlet, rise, steady.fan, hashing)
         return at, columns, keep
 
     def _segments(self, at: Floats) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
@@ -237,6 +237,7 @@ class _Group:
         level: Floats,
         true_rate: Floats,
         power: Floats,
+        ambient: Floats,
         inlet: Floats,
         rise: Floats,
         fan: Floats,
@@ -251,7 +252,7 @@ class _Group:
         fans = np.where(hashing, fan * thermal.fan_full_rpm, thermal.fan_idle_rpm)
         expected = np.where(seg["aim"] == 0.0, seg["value"], 1.0) * model.rated_hashrate_ths
         boards = model.boards - np.round(seg["missing"] * model.boards)
-        wobble = thermal_wobble = noise.temperature_c
+        wobble = noise.temperature_c
         chip = inlet + rise + self._draw(shape, wobble)
         below = thermal.board_below_chip_c * np.minimum(1.0, rise / 30.0)
         reports_inlet = model.firmware == "antminer-new"
@@ -263,9 +264,9 @@ class _Group:
             "setting_share": seg["share"],
             "is_hashing": (true_rate > 0.0).astype(np.float64),
             "chip_temp_c": chip,
-            "board_temp_c": chip - below + self._draw(shape, thermal_wobble / 2.0),
+            "board_temp_c": chip - below + self._draw(shape, wobble / 2.0),
             "inlet_temp_c": inlet + self._draw(shape, wobble) if reports_inlet else unknown,
-            "ambient_temp_c": unknown if bitmain else inlet + self._draw(shape, wobble),
+            "ambient_temp_c": unknown if bitmain else ambient + self._draw(shape, wobble),
             "fan_rpm": fans * (1.0 + self._draw(shape, noise.fan)) if model.fans else unknown,
             "voltage_v": rail_voltage(model, level) if model.firmware == "whatsminer-v2" else unknown,
             "frequency_mhz": level * model.rated_frequency_mhz,

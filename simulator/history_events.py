@@ -31,7 +31,7 @@ _RESTART_EVERY_DAYS = 9.0
 _BOARD_EVERY_DAYS = 150.0
 _SILENCE_EVERY_DAYS = 8.0
 _LEVELS = (0.5, 1.04)
-_LIMITS = (0.60, 1.0)
+_LIMITS = (0.60, 1.04)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,8 @@ class Menu:
     def usual(self) -> Choice:
         """Factory setting."""
         if self._model.power_control is not None:
-            return self._limit(1.0)
+            watts = self._model.power_control.default_limit * self._model.rated_power_w
+            return self._limit(watts / self._rated_w)
         return Choice(1.0, "level", 1.0, restarts=not self._sweeps)
 
     def draw(self, rng: np.random.Generator) -> Choice:
@@ -118,7 +119,7 @@ class Menu:
         if self._model.power_control is not None:
             share = float(rng.uniform(*_LIMITS))
             if rng.random() < 0.25:
-                percent = round(share * 20.0) / 20.0
+                percent = min(1.0, round(share * 20.0) / 20.0)
                 return Choice(percent, "percent", percent, restarts=False)
             return self._limit(share)
         if self._sweeps:
@@ -128,7 +129,7 @@ class Menu:
         return self._choices[int(rng.integers(len(self._choices)))]
 
     def _limit(self, share: float) -> Choice:
-        watts = round(share * self._rated_w / 50.0) * 50.0
+        watts = round(share * self._rated_w / 10.0) * 10.0
         return Choice(watts / self._rated_w, "limit", watts)
 
     def _modes(self, profile: HardwareProfile | None) -> list[Choice]:

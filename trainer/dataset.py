@@ -19,7 +19,7 @@ from trainer.lake import Floats, Telemetry
 
 # A change up to this long after the moment of decision is the candidate; later ones are another decision.
 LEAD_S = 3 * 3600.0
-# Long enough for a restart, the ramp and most of the warming up (protocols.md 1.4 and 8b).
+# Long enough for a restart, the ramp and most of the warming up.
 SETTLE_S = 2700.0
 HOLD_S = 3 * 3600.0
 _LEAST_HOLD_S = 3600.0

@@ -1,7 +1,6 @@
 """Whatsminer error codes in words and with a severity. Pure tables; parsing replies is done elsewhere.
 
-Source: the split of codes that asic-rs and pyasic share, and the minor codes of MiningOS, both in
-protocols.md section 2.
+Source: the split of codes that asic-rs and pyasic share, and the minor codes of MiningOS.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ HANG_LIMIT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Fault switches of one peer; all off by default. See protocols.md section 5 for where each was seen.
+    """Fault switches of one peer; all off by default.
 
     Args:
         unplugged: nothing listens, connections are refused.

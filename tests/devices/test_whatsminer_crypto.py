@@ -1,4 +1,4 @@
-"""Whatsminer login arithmetic against vectors from elsewhere (protocols.md 1.4 and 1.5, OpenSSL)."""
+"""Whatsminer login arithmetic against vectors from elsewhere (published samples, OpenSSL)."""
 
 import base64
 import json

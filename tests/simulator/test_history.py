@@ -149,7 +149,7 @@ def test_an_s21_hashes_what_its_percent_says(rows: Rows) -> None:
 def test_power_is_known_where_a_sensor_or_a_meter_is(rows: Rows) -> None:
     sources = {key: set(of(rows, key)["power_source"]) for key in KEYS}
     assert sources["whatsminer-m60s"] == {"measured"}
-    assert sources["antminer-s21"] == {"firmware_estimate"}
+    assert sources["antminer-s21"] == {"measured"}
     assert sources["antminer-s19-pro"] == {"metered", None}
     known = np.isfinite(rows["power_w"])
     assert (known == np.array([source is not None for source in rows["power_source"]])).all()

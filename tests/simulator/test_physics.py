@@ -15,7 +15,7 @@ from simulator.physics import (
 from simulator.physics_file import ModelPhysics, default_physics
 from tests.simulator.making import model
 
-# asic-rs luxminer fixture, protocols.md 4a: TH/s, W.
+# asic-rs luxminer fixture: TH/s, W.
 S19K_PRO = [
     (39.2, 784), (54.7, 1080), (70.2, 1414), (85.7, 1785), (101.1, 2192), (121.8, 2794),
     (137.3, 3288), (163.1, 4195),
@@ -77,7 +77,7 @@ def test_too_little_power_hashes_nothing() -> None:
     assert got[0] == 0.0
 
 
-# Bitmain's S21 manual, protocols.md 4e.
+# Bitmain's S21 manual.
 @pytest.mark.parametrize(("inlet_c", "j_th"), [(25.0, 17.5), (35.0, 18.5), (40.0, 19.0), (44.0, 19.5)])
 def test_the_s21_loses_efficiency_with_inlet_as_in_its_manual(inlet_c: float, j_th: float) -> None:
     spec = model("antminer-s21")

@@ -9,7 +9,7 @@ from simulator.machine import PoolEntry
 from tests.simulator.peers.conftest import MakeMachine, StartPeer
 from tests.simulator.peers.wire import ask, ask_json
 
-# The S19 Pro capture of protocols.md, keys in the order of its text.
+# A capture of an S19 Pro, keys in the order of its text.
 S19_HEADER_KEYS = {"BMMiner", "Miner", "CompileTime", "Type"}
 S19_KEYS = (
     {"STATS", "ID", "Elapsed", "Calls", "Wait", "Max", "Min", "GHS 5s", "GHS av", "rate_30m", "Mode"}
