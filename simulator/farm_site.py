@@ -11,7 +11,8 @@ import yaml
 from agent.config import SiteConfig
 from agent.errors import InputError
 from agent.yamlfile import parse_yaml
-from simulator.farm import FarmMiner, FarmSpec, Login
+from simulator.farm import FarmMiner, FarmSpec
+from simulator.farm_file import Login
 
 _DEFAULT_HASHPRICE_USD_PER_THS_DAY = 0.05
 _DEFAULT_PRICE_USD_PER_KWH = 0.06

@@ -1,26 +1,22 @@
-"""A farm's telemetry over months, computed at once instead of lived through, and written as the Parquet lake.
+"""A farm's telemetry over months, computed at once instead of lived through.
 
-It uses the physics of the live machines. What happens to the units is `simulator.history_events`; the
-columns are those of `agent.telemetry`.
+It uses the physics of the live machines. What happens to the units is `simulator.history_events`; writing
+the columns to disk is `simulator.history_lake`.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, date, datetime
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from agent.errors import InputError
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.profile import HardwareProfile
-from agent.telemetry import LAKE_SCHEMA_VERSION, TELEMETRY_COLUMNS, TELEMETRY_KEYS
+from agent.telemetry import TELEMETRY_COLUMNS
 from simulator.history_events import Menu, Segments, live
 from simulator.physics import (
     CurveTable,
@@ -40,14 +36,11 @@ from simulator.weather import Ambient
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
 _DAY_S = 86400.0
-# Rows that are computed together: enough to keep numpy busy, few enough for a small computer.
-_CHUNK_ROWS = 250_000
 _DROPPED = 0.002
 _RATE_LOOKBACK_S = 30.0
 _METER_NOISE = 0.003
 _METER_SPREAD = 0.005
 _HW_ERRORS_PER_TH = 1e-4
-_NUMBERS = tuple(column.name for column in TELEMETRY_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +84,7 @@ class HistoryPlan:
         return datetime(self.first.year, self.first.month, self.first.day, tzinfo=UTC).timestamp()
 
 
-class _Group:
+class HistoryGroup:
     """The units of one model: their lives, and the counters that run on from chunk to chunk."""
 
     def __init__(self, plan: HistoryPlan, model: ModelPhysics, count: int) -> None:
@@ -125,7 +118,7 @@ class _Group:
 
     def _live(self) -> list[Segments]:
         plan, thermal = self.plan, self.model.thermal
-        times = _from(plan.start_s, 300.0, int(plan.days * _DAY_S / 300.0))
+        times = evenly(plan.start_s, 300.0, int(plan.days * _DAY_S / 300.0))
         air = np.asarray(plan.ambient(times))
         lives = []
         for i in range(self.count):
@@ -329,93 +322,8 @@ class _Group:
         return ["metered" if meter else None for meter in self.has_meter]
 
 
-def write_history(plan: HistoryPlan, out: Path, progress: Callable[[float], None] = lambda done: None) -> int:
-    """Write the lake `date=YYYY-MM-DD/site=ID/part-0.parquet` under `out`; returns the number of rows.
-
-    Raises:
-        InputError: `out` holds a lake already, or cannot be written.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.glob("date=*")):
-            raise InputError(f"{out} holds telemetry already; choose another folder")
-        groups = [_Group(plan, model, count) for model, count in plan.models if count]
-        return _write(plan, groups, out, progress)
-    except OSError as error:
-        raise InputError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
-
-
-def _write(plan: HistoryPlan, groups: Sequence[_Group], out: Path, progress: Callable[[float], None]) -> int:
-    per_day = 86400 // plan.step_s
-    units = sum(group.count for group in groups)
-    together = max(1, min(plan.days, _CHUNK_ROWS // (per_day * units)))
-    texts = _Texts(plan.site_id, groups)
-    written = 0
-    for day in range(0, plan.days, together):
-        days = min(together, plan.days - day)
-        times = _from(plan.start_s + day * _DAY_S, plan.step_s, days * per_day)
-        parts = [group.rows(times) for group in groups]
-        for index in range(days):
-            span = slice(index * per_day, (index + 1) * per_day)
-            table = texts.table(parts, span)
-            written += table.num_rows
-            name = (plan.first + timedelta(days=day + index)).isoformat()
-            folder = out / f"date={name}" / f"site={plan.site_id}"
-            folder.mkdir(parents=True)
-            # Columns of noise do not repeat, so a dictionary would only cost time.
-            pq.write_table(
-                table, folder / "part-0.parquet", compression="zstd", use_dictionary=list(TELEMETRY_KEYS)
-            )
-        progress((day + days) / plan.days)
-    return written
-
-
-class _Texts:
-    """Makes tables of a day, with the text columns as indices into small dictionaries."""
-
-    def __init__(self, site_id: str, groups: Sequence[_Group]) -> None:
-        counts = [group.count for group in groups]
-        sources: list[str | None] = [source for group in groups for source in group.power_source]
-        self._values: dict[str, tuple[list[str], NDArray[np.int32]]] = {
-            "site_id": ([site_id], np.zeros(sum(counts), dtype=np.int32)),
-            "miner_id": (
-                [name for group in groups for name in group.miner_ids],
-                np.arange(sum(counts), dtype=np.int32),
-            ),
-            "model": (
-                [group.model.key for group in groups],
-                np.repeat(np.arange(len(groups)), counts).astype(np.int32),
-            ),
-            "firmware": (["stock"], np.zeros(sum(counts), dtype=np.int32)),
-            "power_source": (
-                known := sorted({source for source in sources if source is not None}),
-                np.array([-1 if s is None else known.index(s) for s in sources], dtype=np.int32),
-            ),
-        }
-        fields = [pa.field("at", pa.timestamp("us", tz="UTC"))]
-        fields += [pa.field(name, pa.dictionary(pa.int32(), pa.string())) for name in TELEMETRY_KEYS]
-        fields += [pa.field(name, pa.float64()) for name in _NUMBERS]
-        self._schema = pa.schema(fields, {"hashmargin_lake_schema": str(LAKE_SCHEMA_VERSION)})
-
-    def table(self, parts: Sequence[tuple[Floats, Columns, NDArray[np.bool_]]], span: slice) -> pa.Table:
-        """One table of the readings in a span of the parts' times, unit after unit."""
-        keeps = [keep[:, span] for _, _, keep in parts]
-        flat = np.concatenate([keep.ravel() for keep in keeps])
-        at = np.concatenate([times[:, span].ravel() for times, _, _ in parts])[flat]
-        unit = np.repeat(np.arange(sum(len(keep) for keep in keeps)), keeps[0].shape[1])[flat]
-        arrays = [pa.array((at * 1e6).astype(np.int64)).cast(pa.timestamp("us", tz="UTC"))]
-        for name in TELEMETRY_KEYS:
-            values, index = self._values[name]
-            indices = index[unit]
-            codes = pa.array(indices, mask=indices < 0)
-            arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(values, pa.string())))
-        for name in _NUMBERS:
-            column = np.concatenate([columns[name][:, span].ravel() for _, columns, _ in parts])[flat]
-            arrays.append(pa.array(column))
-        return pa.Table.from_arrays(arrays, schema=self._schema)
-
-
-def _from(start_s: float, step_s: float, count: int) -> Floats:
+def evenly(start_s: float, step_s: float, count: int) -> Floats:
+    """`count` times, `step_s` apart."""
     return np.asarray(start_s + step_s * np.arange(count), dtype=np.float64)
 
 

@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agent.errors import InputError
 from simulator.farm import load_farm
-from simulator.history import HistoryPlan, write_history
+from simulator.history import HistoryPlan
+from simulator.history_lake import write_history
 from simulator.market import write_market, write_prices
 from simulator.physics_file import ModelPhysics, default_physics, load_physics
 from simulator.weather import Ambient, Seasonal

@@ -127,7 +127,7 @@ class Gridded:
             if len(self._days) >= _DAYS_KEPT:
                 self._days.clear()
             points = number * _GRID_A_DAY + np.arange(_GRID_A_DAY)
-            day = self._days[number] = self._ambient(points * _GRID_S)
+            day = self._days[number] = self._ambient(np.asarray(points * _GRID_S, dtype=np.float64))
         return day
 
 

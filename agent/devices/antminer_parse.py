@@ -267,6 +267,8 @@ def _legacy_board(
 ) -> Board:
     rate = _scaled(data.get(f"chain_rate{slot}"), 1e-3)
     expected = _chips_expected(chips, profile)
+    if chips == 0:
+        return Board(index=slot, chips=0, chips_expected=expected, state="missing")
     return Board(
         index=slot,
         hashrate_ths=rate,
@@ -483,7 +485,7 @@ def _scale(unit: object) -> float:
 def _scaled(value: object, scale: float) -> float | None:
     found = number(value)
     # 1 EH/s is above any machine: a firmware's way of saying unknown.
-    return found * scale if found is not None and 0.0 <= found * scale < 1e6 else None
+    return round(found * scale, 9) if found is not None and 0.0 <= found * scale < 1e6 else None
 
 
 def _rpm(value: object) -> float | None:

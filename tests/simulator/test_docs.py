@@ -3,7 +3,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from simulator.farm import FarmFile, Group, MinerOverride, load_farm
+from simulator.farm import load_farm
+from simulator.farm_file import FarmFile, Group, MinerOverride
 from simulator.peers import Faults
 from simulator.physics_file import Family, ModelEntry, load_physics
 

@@ -12,7 +12,8 @@ import pytest
 from agent.errors import InputError
 from agent.telemetry import TELEMETRY_COLUMNS, TELEMETRY_KEYS
 from agent.validation import validate_telemetry
-from simulator.history import HistoryPlan, write_history
+from simulator.history import HistoryPlan
+from simulator.history_lake import write_history
 from simulator.weather import constant
 from tests.simulator.making import machine, model
 
