@@ -6,23 +6,27 @@ import asyncio
 import ipaddress
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from agent.cli.tables import console_for
 from agent.clock import Clock, parse_clock
 from agent.config import SiteConfig, load_site, read_secret
 from agent.devices.device import Credentials, Endpoint, Ports
 from agent.devices.families import FAMILIES, family
 from agent.errors import InputError, Unreachable
 from agent.poller import Poller, PollTarget
+from agent.reading import Reading
 from agent.telemetry import PollResult
 
 MAX_HOSTS = 65_536
@@ -79,7 +83,7 @@ def poll(
     if json_:
         typer.echo(json.dumps([_plain(r, families.get(r.address)) for r in shown], indent=2))
     else:
-        console = Console()
+        console = console_for(sys.stdout.isatty())
         console.print(results_table(shown))
         if silent:
             console.print(f"{len(silent)} addresses of the ranges did not answer", style="dim")
@@ -155,18 +159,18 @@ def _addresses(word: str) -> Iterator[str]:
 
 def results_table(results: list[PollResult]) -> Table:
     """One row per miner; a miner that was not read shows why and nothing else."""
-    table = Table(pad_edge=False, header_style="bold", expand=True)
-    for name in ("address", "model", "firmware", "mode"):
-        table.add_column(name, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in ("address", "model", "mode"):
+        table.add_column(name, no_wrap=True)
     for name in ("TH/s", "W", "J/TH", "chip C", "boards", "up"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("faults", overflow="fold", ratio=1)
+    table.add_column("firmware, faults", overflow="fold")
     marks = {"metered": "w", "measured": "m", "firmware_estimate": "e"}
     for result in results:
         reading = result.reading
         if reading is None:
             why = f"{result.error.kind}: {result.error.detail}" if result.error is not None else "not read"
-            table.add_row(result.address, *[""] * 9, Text(why, style="red"))
+            table.add_row(result.address, *[""] * 8, Text(why, style="red"))
             continue
         boards = reading.boards or ()
         working = sum(board.state in ("hashing", "sick") for board in boards)
@@ -175,8 +179,7 @@ def results_table(results: list[PollResult]) -> Table:
         )
         table.add_row(
             result.address,
-            reading.model or "?",
-            f"{reading.firmware or '?'} {reading.firmware_version or ''}".strip(),
+            (reading.model or "?").removeprefix("antminer-").removeprefix("whatsminer-"),
             reading.work_mode or "?",
             _number(reading.hashrate_ths, 1),
             watts,
@@ -184,9 +187,16 @@ def results_table(results: list[PollResult]) -> Table:
             _number(reading.chip_temp_c, 0),
             f"{working}/{len(boards)}" if boards else "?",
             _duration(reading.uptime_s),
-            Text("; ".join(error.text or error.code for error in reading.errors or ()), style="yellow"),
+            _remarks(reading),
         )
     return table
+
+
+def _remarks(reading: Reading) -> Text:
+    text = Text(f"{reading.firmware or '?'} {reading.firmware_version or ''}".strip(), style="dim")
+    for error in reading.errors or ():
+        text.append(f"; {error.text or error.code}", style="yellow")
+    return text
 
 
 def _plain(result: PollResult, family_: str | None) -> dict[str, Any]:

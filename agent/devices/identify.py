@@ -6,6 +6,7 @@ A frame on 4433 is sent only to a host that has shown itself to be a Whatsminer.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from agent.clock import Clock
 from agent.devices.device import Endpoint
@@ -14,6 +15,7 @@ from agent.devices.whatsminer_v3 import WhatsminerV3
 from agent.errors import DeviceError, Timeout, Unreachable, Unsupported
 
 _LIMIT_BYTES = 1024 * 1024
+_PROBE_S = 3.0
 # Custom firmware imitates the stock one, so its marks are looked for first.
 _MARKS: tuple[tuple[str, str], ...] = (
     ("LUXMINER", "LuxOS"),
@@ -50,11 +52,16 @@ async def identify_family(endpoint: Endpoint, clock: Clock) -> str:
                 limit_bytes=_LIMIT_BYTES,
             )
         except Timeout:
-            # A host that takes the connection and says nothing would do so again.
+            # It took the connection and says nothing; it would do so again.
             raise
         except DeviceError as error:
             problem = error
-            break
+            if isinstance(error.__cause__, TimeoutError):
+                # Nobody took the connection: there is no such host, and port 80 would only cost time.
+                raise
+            if isinstance(error.__cause__, ConnectionRefusedError):
+                break
+            continue
         answered = True
         found = _mark(answer)
         if found is not None:
@@ -81,7 +88,9 @@ async def _settle(found: str, endpoint: Endpoint, clock: Clock) -> str:
     if found != "whatsminer":
         raise Unsupported(endpoint.address, f"runs {found}, for which there is no driver yet")
     try:
-        await WhatsminerV3(endpoint, clock).identify()
+        # A firewall that swallows 4433 must leave time to be known as v2.
+        deadline_s = min(_PROBE_S, endpoint.deadline_s / 3)
+        await WhatsminerV3(replace(endpoint, deadline_s=deadline_s), clock).identify()
     except DeviceError:
         return "whatsminer-v2"
     return "whatsminer-v3"
@@ -94,7 +103,7 @@ async def _front_page(endpoint: Endpoint) -> bytes:
             endpoint.address,
             endpoint.ports.web,
             request,
-            deadline_s=min(3.0, endpoint.deadline_s),
+            deadline_s=min(_PROBE_S, endpoint.deadline_s / 3),
             limit_bytes=_LIMIT_BYTES,
         )
     except Timeout as error:

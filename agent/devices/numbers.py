@@ -9,10 +9,12 @@ import math
 import re
 
 _NUMBER = re.compile(r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z%/]{0,8})\s*$")
-_SCALES = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _LONGEST = 64
 # Above any counter, rate or identifier a miner reports; a value beyond it is garbage.
 _LARGEST = 1e30
+# Counts beyond it lose their last digit in a float, and overflow a database not far above.
+_LARGEST_COUNT = 2**53
 
 
 def number(value: object) -> float | None:
@@ -37,7 +39,7 @@ def number(value: object) -> float | None:
 def count(value: object) -> int | None:
     """A whole number of 0 or more, or None."""
     found = number(value)
-    return int(found) if found is not None and found >= 0.0 else None
+    return int(found) if found is not None and 0.0 <= found <= _LARGEST_COUNT else None
 
 
 def text(value: object) -> str | None:

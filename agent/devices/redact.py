@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-_SECRET = rb"(?:[a-z_]*pass(?:w(?:or)?d)?[0-9]*|_ant_pool[0-9]pw|pwd|token|salt|newsalt|sign|secret|key)"
+_SECRET = rb"(?:[a-z_0-9]*(?:pass(?:w(?:or)?d)?|pwd|pw|token|salt|secret)[0-9]*|sign|key)"
 _NAMED = rb'("' + _SECRET + rb'"[ \t\r\n]*:[ \t\r\n]*)'
 _QUOTED = re.compile(_NAMED + rb'"(?:[^"\\]|\\.)*"?', re.IGNORECASE)
-_BARE = re.compile(_NAMED + rb'(?=[^" \t\r\n\[{])[^,}\]\r\n]+', re.IGNORECASE)
-_IN_URL = re.compile(rb"(//)[^/@\s\"]*@")
+_BARE = re.compile(_NAMED + rb'(?=[^" \t\r\n\[{])(?!null\b)[^,}\]\r\n]+', re.IGNORECASE)
+_IN_URL = re.compile(rb"(\\?/\\?/)[^/@\s\"]*@")
 _FORM = re.compile(rb"(^|[&?])(" + _SECRET + rb")=[^&\s]*", re.IGNORECASE)
 MARK = b"***"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from typing import Any
 
@@ -15,48 +16,110 @@ from agent.errors import Malformed, Timeout, Unreachable
 LIMIT_BYTES = 16 * 1024 * 1024
 _REPAIR_BYTES = 2 * 1024 * 1024
 _DEPTH = 64
-_CHUNK = 65536
+_EDGES = "\0 \t\r\n\ufeff"
+# A miner that has not taken the connection by then is not there; the rest of the deadline is for its answer.
+_CONNECT_S, _CONNECT_SHARE = 5.0, 0.5
+# Some firmware keeps the socket open after its answer; a whole document and this much silence end it.
+_SILENCE_S = 0.5
 
 
 async def exchange(
     address: str, port: int, payload: bytes, *, deadline_s: float, limit_bytes: int = LIMIT_BYTES
 ) -> bytes:
-    """Connect, send `payload`, read until the miner closes or a whole JSON document has come.
+    """Connect, send `payload`, read until the miner closes or falls silent after a whole JSON document.
 
     Raises:
         Unreachable: no connection, or closed before a byte came.
         Timeout: the deadline, which covers all of it, passed.
         Malformed: the answer is longer than `limit_bytes`.
     """
+    loop = asyncio.get_running_loop()
+    answer = _Answer(payload, limit_bytes, loop)
+    connect_s = min(_CONNECT_S, _CONNECT_SHARE * deadline_s)
+    connected = False
     try:
         async with asyncio.timeout(deadline_s):
-            return await _exchange(address, port, payload, limit_bytes)
+            async with asyncio.timeout(connect_s):
+                await loop.create_connection(lambda: answer, address, port)
+            connected = True
+            found = await answer.done
     except TimeoutError as error:
+        if not connected:
+            raise Unreachable(address, f"port {port}: no connection within {connect_s:g} s") from error
         raise Timeout(address, f"port {port}: no whole answer within {deadline_s:g} s") from error
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Unreachable(address, f"port {port}: {reason}") from error
-
-
-async def _exchange(address: str, port: int, payload: bytes, limit_bytes: int) -> bytes:
-    reader, writer = await asyncio.open_connection(address, port, limit=_CHUNK)
-    try:
-        writer.write(payload)
-        await writer.drain()
-        answer = bytearray()
-        while chunk := await reader.read(_CHUNK):
-            answer += chunk
-            if len(answer) > limit_bytes:
-                raise Malformed(address, f"port {port}: the answer is longer than {limit_bytes} bytes")
-            # Some firmware ends the document with NUL and keeps the socket open.
-            if chunk.endswith(b"\0") and answer.rstrip(b"\0").endswith(b"}"):
-                break
+        raise Unreachable(address, f"port {port}: {_reason(error)}") from error
     finally:
-        # Everything wanted has been read; a miner that does not close must not hold us.
-        writer.transport.abort()
-    if not answer:
+        answer.abort()
+    if len(found) > limit_bytes:
+        raise Malformed(address, f"port {port}: the answer is longer than {limit_bytes} bytes")
+    if not found:
         raise Unreachable(address, f"port {port}: closed the connection without an answer")
-    return bytes(answer)
+    return found
+
+
+class _Answer(asyncio.Protocol):
+    """One connection. `done` gets all bytes that came, however the connection ended."""
+
+    def __init__(self, payload: bytes, limit_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.done: asyncio.Future[bytes] = loop.create_future()
+        self._loop = loop
+        self._payload = payload
+        self._limit_bytes = limit_bytes
+        self._bytes = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self._silence: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(self._payload)
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes += data
+        self._hush()
+        if len(self._bytes) > self._limit_bytes:
+            self._finish()
+        elif self._bytes[-16:].rstrip(b"\0 \r\n").endswith((b"}", b"]")):
+            self._silence = self._loop.call_later(_SILENCE_S, self._fell_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # Some stacks end a good answer with a reset; whether it is whole shows when it is parsed.
+        if exc is not None and not self._bytes and not self.done.done():
+            self.done.set_exception(exc)
+        self._finish()
+
+    def abort(self) -> None:
+        """Close without waiting; a miner that does not close must not hold us."""
+        self._hush()
+        if not self.done.cancel() and not self.done.cancelled():
+            # Mark an error as seen that came when nobody was waiting any more.
+            self.done.exception()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _fell_silent(self) -> None:
+        text = self._bytes.decode("utf-8", errors="replace").strip(_EDGES)
+        if _load(text) is not _BROKEN or _load(_repaired(text)) is not _BROKEN:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._hush()
+        if not self.done.done():
+            self.done.set_result(bytes(self._bytes))
+
+    def _hush(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    # asyncio puts the address of every attempt into strerror; ours stands in front already.
+    text = os.strerror(error.errno) if isinstance(error, OSError) and (error.errno or 0) > 0 else str(error)
+    return text or type(error).__name__
 
 
 def tolerant_json(raw: bytes, address: str) -> Any:
@@ -68,14 +131,14 @@ def tolerant_json(raw: bytes, address: str) -> Any:
     """
     if len(raw) > LIMIT_BYTES:
         raise Malformed(address, f"the answer is longer than {LIMIT_BYTES} bytes")
-    text = raw.decode("utf-8", errors="replace").strip("\0 \t\r\n\ufeff")
+    text = raw.decode("utf-8", errors="replace").strip(_EDGES)
     if not text:
         raise Malformed(address, "the answer is empty")
     if text.startswith("Socket connect failed"):
         raise Unreachable(address, f"the mining process is down: {text[:80]}")
     if text[0] == "<" or text.startswith("HTTP/"):
         raise Malformed(address, "the answer is a web page, not JSON")
-    if _too_deep(text):
+    if _too_deep(raw):
         raise Malformed(address, f"the answer is nested deeper than {_DEPTH} levels")
     first = _load(text)
     if first is not _BROKEN:
@@ -89,6 +152,7 @@ def tolerant_json(raw: bytes, address: str) -> Any:
 
 
 _BROKEN = object()
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None, strict=False)
 _MISSING_COMMA = re.compile(r'"[ \t\r\n]*"(?=[A-Za-z][^"\\:,{}\[\]]{0,64}"[ \t\r\n]*:)')
 _BETWEEN_OBJECTS = re.compile(r"\}[ \t\r\n]*\{")
 _TRAILING_COMMA = re.compile(r",[ \t\r\n]*(?=[}\]])")
@@ -112,20 +176,24 @@ def _repaired(text: str) -> str:
 
 def _load(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=lambda _: None, strict=False)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         return _BROKEN
 
 
-def _too_deep(text: str) -> bool:
-    if text.count("{") + text.count("[") <= _DEPTH:
+_NOT_STRUCTURE = bytes(sorted(set(range(256)) - set(b'{}[]"')))
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_QUOTED = re.compile(rb'"[^"]*"?')
+
+
+def _too_deep(raw: bytes) -> bool:
+    if raw.count(b"{") + raw.count(b"[") <= _DEPTH:
         return False
-    depth, quoted = 0, False
-    for part in re.findall(r'\\.|[{}\[\]"]', text):
-        if part == '"':
-            quoted = not quoted
-        elif not quoted and len(part) == 1:
-            depth += 1 if part in "{[" else -1
-            if depth > _DEPTH:
-                return True
+    if b"\\" in raw:
+        raw = _ESCAPED.sub(b"", raw)
+    depth = 0
+    for sign in _QUOTED.sub(b"", raw.translate(None, _NOT_STRUCTURE)):
+        depth += 1 if sign in b"{[" else -1
+        if depth > _DEPTH:
+            return True
     return False

@@ -1,0 +1,99 @@
+"""Polling a site: every miner under its own deadline, one connection at a time, drivers kept."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from agent.clock import ManualClock
+from agent.devices.device import Endpoint, Ports
+from agent.poller import Poller, PollTarget
+from agent.telemetry import PollResult
+from simulator.farm import run_farm
+from tests.chain.farms import NOON, PORT_OFFSET, farm_spec
+
+PORTS = Ports(4028 + PORT_OFFSET, 80 + PORT_OFFSET, 6060 + PORT_OFFSET, 4433 + PORT_OFFSET)
+HEALTHY = {"model": "whatsminer-m30s-plus-plus", "firmware": "whatsminer-v2", "host": 10, "count": 6}
+
+
+def targets(addresses: list[str], deadline_s: float, family: str | None = None) -> list[PollTarget]:
+    return [PollTarget(a, Endpoint(a, PORTS, deadline_s=deadline_s), family) for a in addresses]
+
+
+async def test_miners_in_trouble_delay_nobody_and_results_keep_their_order(tmp_path: Path) -> None:
+    sick = [
+        {**HEALTHY, "host": 50 + i, "count": 1, "faults": {fault: True}}
+        for i, fault in enumerate(("hang", "garbage", "unplugged", "slow_drip"))
+    ]
+    clock = ManualClock(NOON)
+    spec = farm_spec([*sick, HEALTHY], tmp_path)
+    async with run_farm(spec, clock) as farm:
+        addresses = list(farm.machines)
+        poller = Poller(targets(addresses, 4.0), clock)
+        finished: list[PollResult] = []
+        results = await poller.poll_once(finished.append)
+    assert [result.address for result in results] == addresses
+    good = [result for result in finished if result.reading is not None]
+    assert len(good) == 6
+    # Those that answer are all done before the first deadline strikes.
+    waiting = [i for i, result in enumerate(finished) if result.error and result.error.kind == "timeout"]
+    assert len(waiting) == 2
+    assert min(waiting) >= len(finished) - 2
+
+
+async def test_an_unknown_family_is_asked_for_once_and_remembered(tmp_path: Path) -> None:
+    clock = ManualClock(NOON)
+    spec = farm_spec([{**HEALTHY, "count": 1}], tmp_path)
+    async with run_farm(spec, clock) as farm:
+        (address,) = farm.machines
+        poller = Poller(targets([address], 5.0), clock)
+        (first,) = await poller.poll_once()
+        async with poller.exclusive(Endpoint(address, PORTS)) as device:
+            pass
+        (second,) = await poller.poll_once()
+        async with poller.exclusive(Endpoint(address, PORTS)) as again:
+            assert again is device
+    assert (first.family, second.family) == ("whatsminer-v2", "whatsminer-v2")
+
+
+async def test_a_miner_in_use_is_not_polled_at_the_same_time(tmp_path: Path) -> None:
+    clock = ManualClock(NOON)
+    spec = farm_spec([{**HEALTHY, "count": 1}], tmp_path)
+    async with run_farm(spec, clock) as farm:
+        (address,) = farm.machines
+        poller = Poller(targets([address], 0.5, "whatsminer-v2"), clock)
+        async with poller.exclusive(Endpoint(address, PORTS)):
+            (busy,) = await poller.poll_once()
+        (free,) = await poller.poll_once()
+    assert busy.reading is None
+    assert busy.error is not None
+    assert "a change is being sent" in busy.error.detail
+    assert free.reading is not None
+
+
+async def test_a_miner_that_comes_back_is_read_again(tmp_path: Path) -> None:
+    clock = ManualClock(NOON)
+    spec = farm_spec([{**HEALTHY, "count": 1}], tmp_path)
+    async with run_farm(spec, clock) as farm:
+        (address,) = farm.machines
+        peer = farm.peers[address]
+        poller = Poller(targets([address], 2.0, "whatsminer-v2"), clock)
+        await peer.set_faults(type(peer.faults)(unplugged=True))
+        (gone,) = await poller.poll_once()
+        await peer.set_faults(type(peer.faults)())
+        (back,) = await poller.poll_once()
+    assert gone.error is not None
+    assert gone.error.kind == "unreachable"
+    assert back.reading is not None
+
+
+async def test_cancelling_a_poll_leaves_no_task_behind(tmp_path: Path) -> None:
+    clock = ManualClock(NOON)
+    spec = farm_spec([{**HEALTHY, "faults": {"hang": True}}], tmp_path)
+    async with run_farm(spec, clock) as farm:
+        poller = Poller(targets(list(farm.machines), 30.0, "whatsminer-v2"), clock)
+        poll = asyncio.create_task(poller.poll_once())
+        await asyncio.sleep(0)
+        poll.cancel()
+        await asyncio.gather(poll, return_exceptions=True)
+        assert poll.cancelled()
