@@ -6,6 +6,7 @@ A failure is a result like any other; what it means for decisions is left to the
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from agent.devices.identify import identify_family
 from agent.errors import DeviceError, Malformed, Timeout
 from agent.reading import Reading
 from agent.telemetry import PollResult
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,11 @@ class Poller:
                 failure = Timeout(target.endpoint.address, f"no whole answer within {waited:g} s{busy}")
             except DeviceError as error:
                 failure = error
-            except RecursionError:
-                failure = Malformed(target.endpoint.address, "the reply is nested too deeply")
+            except Exception as error:
+                # A fault of a driver must cost one miner, never the whole cycle.
+                log.exception("%s: the driver failed", target.endpoint.address)
+                fault = f"the driver failed on this reply ({type(error).__name__}); please report it"
+                failure = Malformed(target.endpoint.address, fault)
             return PollResult(
                 target.miner_id,
                 target.endpoint.address,

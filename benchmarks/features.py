@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=200)
     parser.add_argument("--history-miners", type=int, default=40)
     parser.add_argument("--days", type=float, default=30.0)
+    parser.add_argument("--json", action="store_true", help="the only format; accepted for symmetry")
     options = parser.parse_args()
     found = {
         "features": len(FEATURES),

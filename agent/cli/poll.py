@@ -52,7 +52,10 @@ def poll(
     config: Annotated[Path | None, typer.Option(help="The site file, for names and logins.")] = None,
     username: Annotated[str | None, typer.Option(help="Login; default is the factory's.")] = None,
     password_file: Annotated[Path | None, typer.Option(help="File of mode 0600 with the password.")] = None,
-    deadline: Annotated[float, typer.Option(min=0.1, max=120.0, help="Seconds per miner.")] = 10.0,
+    deadline: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=120.0, help="Seconds per miner; default is the site's, else 10."),
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=2000, help="Miners read at once.")] = 200,
     clock: Annotated[str | None, typer.Option(help="Simulated time; default is the wall clock.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -73,9 +76,11 @@ def poll(
     login = None
     if username is not None:
         login = Credentials(username, read_secret(password_file, None))
-    base = Endpoint("", ports_for(family_, port, web_port, status_port), login, deadline)
+    base = Endpoint("", ports_for(family_, port, web_port, status_port), login, deadline or 10.0)
     site = load_site(config) if config is not None else None
     chosen, scanned = _targets(targets or [], site, family_, base)
+    if deadline is not None:
+        chosen = [replace(t, endpoint=replace(t.endpoint, deadline_s=deadline)) for t in chosen]
     results = asyncio.run(_poll(chosen, parse_clock(clock), concurrency, quiet=json_))
     silent = [r for r in results if r.address in scanned and isinstance(r.error, Unreachable)]
     shown = [r for r in results if r not in silent]

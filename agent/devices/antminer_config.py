@@ -9,16 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.devices.antminer_parse import mode_number, work_mode
+from agent.devices.antminer_layouts import FIRMWARE, mode_number, work_mode
 from agent.devices.numbers import number
 from agent.errors import Malformed, Unsupported
 from agent.hardware.catalogue import find
+from agent.hardware.profile import HardwareProfile
 from agent.setting import Knob, Setting
 
 _READ_MODE, _WRITE_MODE = "bitmain-work-mode", "miner-mode"
 _READ_LEVEL, _WRITE_LEVEL = "bitmain-freq-level", "freq-level"
 _PERCENT = "bitmain-hashrate-percent"
-_NUMBERS = {"normal": 0, "sleep": 1, "stopped": 1, "high": 2, "efficient": 2, "low": 3}
+_NUMBERS = {"normal": 0, "sleep": 1, "high": 2, "efficient": 2, "low": 3}
+_SLEEP = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,37 +75,52 @@ def plan_write(conf: Mapping[str, Any], target: Setting, model: str | None, addr
     """The configuration to send so that `target` holds and everything else stays.
 
     Raises:
-        Unsupported: the firmware has no such key, or the model no such mode.
+        Unsupported: the firmware has no such key, the model no such mode, or its configuration page
+            is of the old generation, which takes forms.
     """
-    mode = (
-        str(target.value)
-        if target.knob is Knob.WORK_MODE
-        else "sleep"
-        if target.knob is Knob.STOP
-        else "normal"
-    )
+    profile = find(model) if model is not None else None
+    if profile is not None and profile.control(FIRMWARE, target.knob) is None:
+        raise Unsupported(address, f"{profile.key}: {target.knob} is not known to be settable")
     # What is null on reading is missing on the device, and stays missing.
     body = {key: value for key, value in conf.items() if value is not None}
     changes: dict[str, int | str] = {}
-    wanted = _NUMBERS.get(mode)
-    if wanted is None:
-        raise Unsupported(address, f"stock Antminer firmware has no mode {mode!r}")
     if target.knob is Knob.HASHRATE_PERCENT:
-        if conf.get(_PERCENT) is None:
-            raise Unsupported(address, "this firmware does not offer a hashrate percentage")
-        changes[_PERCENT] = str(round(float(target.value or 0.0)))
-        body[_PERCENT] = changes[_PERCENT]
-        asleep = mode_number(conf.get(_READ_MODE)) == 1
-        wanted = 0 if asleep else mode_number(conf.get(_READ_MODE)) or 0
-    elif target.knob not in (Knob.WORK_MODE, Knob.STOP):
-        raise Unsupported(address, f"stock Antminer firmware has no control {target.knob}")
+        changes[_PERCENT] = body[_PERCENT] = _percent_text(conf, target, address)
+    mode = _mode_to_write(conf, target, profile, address)
     # Some firmware takes only text, some only numbers: answer in the type it speaks itself.
-    body[_WRITE_MODE] = str(wanted) if isinstance(conf.get(_READ_MODE), str) else wanted
-    body[_READ_MODE] = body[_WRITE_MODE]
-    changes[_READ_MODE] = wanted
+    body[_WRITE_MODE] = body[_READ_MODE] = str(mode) if isinstance(conf.get(_READ_MODE), str) else mode
+    changes[_READ_MODE] = mode
     if conf.get(_READ_LEVEL) is not None:
         body[_WRITE_LEVEL] = conf[_READ_LEVEL]
     return Plan(body, changes)
+
+
+def _mode_to_write(
+    conf: Mapping[str, Any], target: Setting, profile: HardwareProfile | None, address: str
+) -> int:
+    if target.knob is Knob.STOP:
+        return _SLEEP
+    present = mode_number(conf.get(_READ_MODE)) or 0
+    if target.knob is Knob.HASHRATE_PERCENT:
+        # A percentage means that it is to hash: a sleeping machine is woken.
+        return 0 if work_mode(present, profile) == "sleep" else present
+    if target.knob is not Knob.WORK_MODE:
+        raise Unsupported(address, f"stock Antminer firmware has no control {target.knob}")
+    number_ = _NUMBERS.get(str(target.value))
+    # One number is the efficiency mode of one model and the high mode of others.
+    if number_ is None or work_mode(number_, profile) != target.value:
+        raise Unsupported(address, f"stock firmware has no mode {target.value!r} on this model")
+    return number_
+
+
+def _percent_text(conf: Mapping[str, Any], target: Setting, address: str) -> str:
+    if _PERCENT not in conf:
+        raise Unsupported(address, "this firmware does not offer a hashrate percentage")
+    value = target.value
+    # Rounding could leave the permitted range.
+    if not isinstance(value, int | float) or value != round(value):
+        raise Unsupported(address, f"the firmware takes whole percentages, not {value}")
+    return str(round(value))
 
 
 def unchanged_but_for(plan: Plan, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

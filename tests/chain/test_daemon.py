@@ -53,8 +53,11 @@ async def start(
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
-    async with asyncio.timeout(30):
-        _, said = await process.communicate()
+    try:
+        async with asyncio.timeout(30):
+            _, said = await process.communicate()
+    finally:
+        kill(process)
     assert process.returncode is not None
     return process.returncode, said.decode()
 
