@@ -15,11 +15,12 @@ from agent.clock import Clock
 from agent.devices.device import Device, Endpoint
 from agent.devices.families import open_device
 from agent.devices.identify import identify_family
-from agent.errors import DeviceError, Malformed, Timeout
+from agent.errors import DeviceError, Malformed, Timeout, Unsupported
 from agent.reading import Reading
 from agent.telemetry import PollResult
 
 log = logging.getLogger(__name__)
+_STRANGE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class _Line:
         self.target = target
         self.lock = asyncio.Lock()
         self.device: Device | None = None
+        self.strange = 0
 
 
 class Poller:
@@ -99,6 +101,8 @@ class Poller:
                 log.exception("%s: the driver failed", target.endpoint.address)
                 fault = f"the driver failed on this reply ({type(error).__name__}); please report it"
                 failure = Malformed(target.endpoint.address, fault)
+            family = line.device.family if line.device is not None else target.family
+            self._doubt(line, failure)
             return PollResult(
                 target.miner_id,
                 target.endpoint.address,
@@ -106,8 +110,14 @@ class Poller:
                 self._clock.now(),
                 reading,
                 failure,
-                line.device.family if line.device is not None else target.family,
+                family,
             )
+
+    def _doubt(self, line: _Line, failure: DeviceError | None) -> None:
+        """Identify anew a miner whose answers stopped making sense: another may have taken its address."""
+        line.strange = line.strange + 1 if isinstance(failure, Malformed | Unsupported) else 0
+        if line.strange >= _STRANGE and line.target.family is None:
+            line.device, line.strange = None, 0
 
     async def _device(self, line: _Line) -> Device:
         if line.device is None:

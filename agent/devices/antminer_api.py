@@ -37,9 +37,7 @@ async def ask(
     Raises:
         Unsupported: the firmware does not offer the command. DeviceError: it cannot be had.
     """
-    document = tolerant_json(
-        await raw(endpoint, command, deadline_s, new_api=new_api), endpoint.address
-    )
+    document = tolerant_json(await raw(endpoint, command, deadline_s, new_api=new_api), endpoint.address)
     return dict(check_status(document, endpoint.address))
 
 

@@ -5,6 +5,7 @@ The firmware reads some keys under other names than it writes, and resets what a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,37 @@ class Plan:
 
     body: dict[str, Any]
     changes: dict[str, int | str]
+
+
+def strict_json(raw: bytes, address: str) -> dict[str, Any]:
+    """A configuration page as it stands, without the repairs that are fit for figures.
+
+    Raises:
+        Malformed: it is not one plain JSON object in UTF-8 with each key once. What cannot be read to the
+            letter cannot be written back to the letter.
+    """
+    try:
+        found = json.loads(
+            raw.decode("utf-8").strip("\0 \t\r\n"), parse_constant=_refuse, object_pairs_hook=_once
+        )
+    except (ValueError, RecursionError) as error:
+        raise Malformed(
+            address, f"get_miner_conf.cgi: cannot be read to the letter ({error}); nothing is written"
+        ) from error
+    if not isinstance(found, dict):
+        raise Malformed(address, "get_miner_conf.cgi: expected an object; nothing is written")
+    return found
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
 
 
 def usable(conf: Mapping[str, Any], address: str) -> dict[str, Any]:

@@ -75,6 +75,18 @@ def parse_stats(document: Json, profile: HardwareProfile | None) -> Stats:
     return _legacy_layout(header, data, profile, moment(document))
 
 
+def is_new_layout(document: object) -> bool:
+    """True for replies of the `new_api` kind, which say who they are in INFO."""
+    return isinstance(document, dict) and isinstance(document.get("INFO"), dict)
+
+
+def uptime(document: Json) -> float | None:
+    """Seconds since the mining process started, by the `stats` reply."""
+    rows = [row for row in items(document.get("STATS")) if isinstance(row, dict)]
+    found: float | None = first(*(seconds(first(row.get("elapsed"), row.get("Elapsed"))) for row in rows))
+    return found
+
+
 def type_text(document: Json) -> str | None:
     """The model as the `stats` reply names it."""
     info = document.get("INFO")

@@ -6,40 +6,43 @@ Writing is read, change, write back whole, read again: the firmware rewrites its
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from agent.clock import Clock
-from agent.devices.antminer_config import Plan, plan_write, shown, unchanged_but_for, usable
-from agent.devices.antminer_parse import FIRMWARE, VENDOR, Replies, check_status, reading_of
+from agent.devices import antminer_api as api
+from agent.devices.antminer_config import Plan, plan_write, shown, strict_json, unchanged_but_for, usable
+from agent.devices.antminer_layouts import FIRMWARE, is_new_layout, uptime
+from agent.devices.antminer_parse import VENDOR, Replies, reading_of, version_row
+from agent.devices.antminer_saved import capture, decode
 from agent.devices.antminer_web import Web
 from agent.devices.device import Applied, Capabilities, Endpoint, Identity, ReportedControl
-from agent.devices.numbers import number
+from agent.devices.numbers import number, text
 from agent.devices.redact import redact
-from agent.devices.transport import exchange, tolerant_json
+from agent.devices.slow_facts import SlowFacts
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unauthorised, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
 from agent.reading import Reading
 from agent.setting import Knob
 
+__all__ = ["AntminerStock", "capture", "decode"]
+
 log = logging.getLogger(__name__)
 FAMILY = "antminer-stock"
-# Facts that change only when somebody changes them; configuration sooner, because it holds the mode.
-_IDENTITY_EVERY_S, _CONFIG_EVERY_S, _POOLS_EVERY_S, _ERRORS_EVERY_S = 3600.0, 300.0, 120.0, 300.0
-_RETRY_S = 60.0
-
-
-@dataclass(slots=True)
-class _Slow:
-    """A reply that is asked for rarely, and when it is due again."""
-
-    value: Any = None
-    due_s: float = float("-inf")
+POOLS, IDENTITY, CONFIG, ERRORS, POWER = "pools", "identity", "config", "errors", "power"
+# Seconds between two requests. What changes only when somebody changes it is asked for rarely; the
+# configuration sooner, because it holds the mode.
+_PERIODS_S = {POOLS: 120.0, IDENTITY: 3600.0, CONFIG: 300.0, ERRORS: 300.0, POWER: 3600.0}
+_AGAIN_S = 60.0
+_STEP_S, _POWER_S = 3.0, 2.0
+# A control board answers a page in well under this share of a deadline; the rest is for the figures.
+_SLOW_SHARE = 0.8
+_DRIFT_S = 30.0
 
 
 class AntminerStock:
@@ -56,51 +59,62 @@ class AntminerStock:
         self.endpoint = endpoint
         self._clock = clock
         self._web = Web(endpoint)
+        self._slow = SlowFacts(_PERIODS_S)
         self._new_api = True
-        self._has_power: bool | None = None
-        self._identity = _Slow()
-        self._config = _Slow()
-        self._pools = _Slow()
-        self._errors = _Slow()
+        self._has_power = False
+        self._warns = True
+        self._met = False
+        self._seen: tuple[datetime, float] | None = None
 
     async def identify(self) -> Identity:
         """See `Device.identify`."""
-        async with self._within(self.endpoint.deadline_s):
+        address, deadline_s = self.endpoint.address, self.endpoint.deadline_s
+        version: dict[str, Any] | None = None
+        problem: DeviceError | None = None
+        async with self._within(deadline_s):
             try:
-                version = await self._ask("version")
-            except Unsupported:
-                version = None
-            async with self._web:
-                info = await self._optional(
-                    self._web.document("get_system_info.cgi", self.endpoint.deadline_s)
-                )
-            reading = reading_of(Replies(version=version, system_info=info), self.endpoint.address)
+                version = await api.ask(self.endpoint, "version", deadline_s / 2)
+            except DeviceError as error:
+                # With a broken pool entry 4028 is closed while the pages still answer.
+                problem = error
+            try:
+                info: dict[str, Any] | None = await self._page("get_system_info.cgi", deadline_s / 3)
+                self._slow.put(IDENTITY, info or {}, self._clock.now())
+            except DeviceError as error:
+                problem, info = problem or error, None
+        reading = reading_of(Replies(version=version, system_info=info), address)
         if reading.model is None and info is None:
-            raise Malformed(self.endpoint.address, "neither port 4028 nor the web page says what this is")
-        named = (info or {}).get("minertype") or ((version or {}).get("VERSION") or [{}])[0].get("Type")
+            raise problem or Malformed(address, "neither port 4028 nor the web page says what this is")
         return Identity(
             family=FAMILY,
             vendor=VENDOR,
             firmware=FIRMWARE,
             firmware_version=reading.firmware_version,
-            model=named if isinstance(named, str) else reading.model,
+            model=text((info or {}).get("minertype")) or text(version_row(version).get("Type")),
             mac=reading.mac,
             serial=reading.serial,
         )
 
     async def read(self) -> Reading:
-        """See `Device.read`: `stats` each time, one slow fact beside it when due."""
-        async with self._within(self.endpoint.deadline_s):
+        """See `Device.read`: `stats` each time, and one slow fact when due.
+
+        Where port 6060 tells the power it is asked each time too; a slow fact is then a third request.
+        """
+        deadline_s = self.endpoint.deadline_s
+        ends_s = asyncio.get_running_loop().time() + _SLOW_SHARE * deadline_s
+        async with self._within(deadline_s):
             stats = await self._stats()
             arrived = self._clock.now()
-            power = await self._power()
-            await self._refresh_slow(first=self._identity.value is None)
+            self._notice_restart(stats, arrived)
+            power, probed = await self._power(arrived)
+            await self._refresh(arrived, ends_s, most=0 if probed and self._met else 1)
         replies = Replies(
             stats=stats,
-            pools=self._pools.value,
-            system_info=self._identity.value,
-            conf=self._config.value,
-            warning=self._errors.value,
+            pools=self._slow.get(POOLS),
+            system_info=self._slow.get(IDENTITY),
+            conf=self._slow.get(CONFIG),
+            warning=self._slow.get(ERRORS),
+            web_summary=self._slow.get(ERRORS),
             miner_power=power,
         )
         return replace(reading_of(replies, self.endpoint.address), observed_at=arrived)
@@ -114,8 +128,11 @@ class AntminerStock:
                 conf = await self._web.document("get_miner_conf.cgi", deadline_s)
             except Unauthorised as error:
                 return Capabilities(tuple(controls), writable=False, remedy=error.detail)
-            limits = await self._optional(self._web.document("get_adjustment_params.cgi", deadline_s))
-        low, high = (number((limits or {}).get(f"hashrate_percent_{end}")) for end in ("min", "max"))
+            try:
+                limits = await self._web.document("get_adjustment_params.cgi", deadline_s / 3)
+            except DeviceError:
+                limits = {}
+        low, high = (number(limits.get(f"hashrate_percent_{end}")) for end in ("min", "max"))
         if (
             "bitmain-hashrate-percent" in conf
             and low is not None
@@ -130,14 +147,17 @@ class AntminerStock:
         target = setting.setting
         async with self._web:
             conf = await self._read_config()
-            model = self._model_text()
+            model = await self._model()
             before = shown(conf, target.knob, model)
             if before == target:
                 return Applied(None, already_set=True, before=before, readback=before, sent=None)
             plan = plan_write(conf, target, model, self.endpoint.address)
             acknowledged = await self._write(plan)
             after = await self._read_back()
-        self._config.due_s = float("-inf")
+        if after is None:
+            self._slow.drop(CONFIG)
+        else:
+            self._slow.put(CONFIG, after, self._clock.now())
         if after is not None and not unchanged_but_for(plan, conf, after):
             # Said aloud and left to a person: another blind write could make it worse.
             log.error("%s: the write changed more of the configuration than was asked", self.endpoint.address)
@@ -152,13 +172,14 @@ class AntminerStock:
     # -- writing ---------------------------------------------------------------------------------
 
     async def _read_config(self) -> dict[str, Any]:
-        conf = await self._web.document("get_miner_conf.cgi", self.endpoint.deadline_s)
-        return usable(conf, self.endpoint.address)
+        raw = await self._web.page("get_miner_conf.cgi", self.endpoint.deadline_s)
+        return usable(strict_json(raw, self.endpoint.address), self.endpoint.address)
 
     async def _write(self, plan: Plan) -> bool | None:
         try:
             answer = await self._web.send("set_miner_conf.cgi", plan.body, self.endpoint.write_deadline_s)
-        except (Timeout, Unreachable, Malformed):
+        except (Timeout, Unreachable, Malformed, Refused):
+            # No answer, or one of the web server instead of the script's: what was done shows on reading.
             return None
         if answer.get("code") == "M000" or answer.get("stats") == "success":
             return True
@@ -173,105 +194,106 @@ class AntminerStock:
         except DeviceError:
             return None
 
-    def _model_text(self) -> str | None:
-        info = self._identity.value or {}
-        named = info.get("minertype")
-        return named if isinstance(named, str) else None
+    async def _model(self) -> str | None:
+        """What the miner calls itself, which decides what a mode number means."""
+        if self._slow.get(IDENTITY) is None:
+            info = await self._web.document("get_system_info.cgi", self.endpoint.deadline_s)
+            self._slow.put(IDENTITY, info, self._clock.now())
+        return text((self._slow.get(IDENTITY) or {}).get("minertype"))
 
     # -- reading ---------------------------------------------------------------------------------
 
     async def _stats(self) -> dict[str, Any]:
+        deadline_s = self.endpoint.deadline_s
         if self._new_api:
             try:
-                document = await self._ask("stats", new_api=True)
-                self._new_api = isinstance(document.get("INFO"), dict)
-                return document
-            except Unsupported:
+                document = await api.ask(self.endpoint, "stats", deadline_s, new_api=True)
+            except (Unsupported, Refused):
                 self._new_api = False
-        return await self._ask("stats")
+            else:
+                self._new_api = is_new_layout(document)
+                return document
+        return await api.ask(self.endpoint, "stats", deadline_s)
 
-    async def _ask(self, command: str, *, new_api: bool = False) -> dict[str, Any]:
-        address = self.endpoint.address
-        document = tolerant_json(await self._raw(command, new_api=new_api), address)
-        return dict(check_status(document, address))
+    def _notice_restart(self, stats: dict[str, Any], now: datetime) -> None:
+        """Forget the slow facts if the process, or the machine at this address, is another one."""
+        elapsed_s = uptime(stats)
+        if elapsed_s is None:
+            return
+        if self._seen is not None:
+            at, before_s = self._seen
+            drift_s = (elapsed_s - before_s) - (now - at).total_seconds()
+            if abs(drift_s) > _DRIFT_S + self._clock.factor:
+                self._slow.clear()
+                self._new_api = self._warns = True
+                self._met = False
+        self._seen = (now, elapsed_s)
 
-    async def _raw(self, command: str, *, new_api: bool = False) -> bytes:
-        request: dict[str, Any] = {"command": command}
-        if new_api:
-            request["new_api"] = True
-        payload = json.dumps(request, separators=(",", ":")).encode()
-        return await exchange(
-            self.endpoint.address, self.endpoint.ports.api, payload, deadline_s=self.endpoint.deadline_s
-        )
-
-    async def _power(self) -> bytes | None:
-        """Watts from port 6060; a machine that has none is not asked again."""
-        if self._has_power is False:
-            return None
+    async def _power(self, now: datetime) -> tuple[bytes | None, bool]:
+        """Watts from port 6060, and whether it was only tried; a machine that has none is rarely asked."""
+        if not self._has_power and POWER not in self._slow.due(now):
+            return None, False
+        known = self._has_power
+        deadline_s = min(_POWER_S, self.endpoint.deadline_s / 4)
         try:
-            answer = await self._status_page("/miner_power")
-        except DeviceError:
-            return None
+            answer = await api.status_page(self.endpoint, "/miner_power", deadline_s)
+        except DeviceError as error:
+            self._has_power = False
+            again_s = _AGAIN_S if known else None
+            self._slow.failed(POWER, now, isinstance(error, Unsupported), again_s=again_s)
+            return None, True
         self._has_power = b"miner power" in answer
-        return answer
+        if not self._has_power:
+            self._slow.failed(POWER, now, unsupported=True)
+        return answer, not known
 
-    async def _status_page(self, path: str) -> bytes:
-        request = f"GET {path} HTTP/1.0\r\nHost: {self.endpoint.address}\r\n\r\n".encode()
-        deadline_s = min(2.0, self.endpoint.deadline_s)
-        answer = await exchange(
-            self.endpoint.address,
-            self.endpoint.ports.status,
-            request,
-            deadline_s=deadline_s,
-            limit_bytes=65536,
-        )
-        head, separator, body = answer.partition(b"\r\n\r\n")
-        return body if separator and head.startswith(b"HTTP/") else answer
+    async def _refresh(self, now: datetime, ends_s: float, most: int) -> None:
+        """Ask for slow facts that are due: all of them at first contact, later `most`.
 
-    async def _refresh_slow(self, *, first: bool) -> None:
-        """Ask for slow facts that are due: all of them at first contact, later one a poll."""
-        now_s = self._clock.now().timestamp()
-        steps = (
-            (self._pools, self._ask_pools, _POOLS_EVERY_S),
-            (self._config, self._ask_config, _CONFIG_EVERY_S),
-            (self._errors, self._ask_errors, _ERRORS_EVERY_S),
-            (self._identity, self._ask_identity, _IDENTITY_EVERY_S),
-        )
-        due = sorted((step for step in steps if step[0].due_s <= now_s), key=lambda step: step[0].due_s)
-        for slow, ask, every_s in due if first else due[:1]:
+        They are extras: none may stop a reading, so each has little time and a failure is remembered.
+        """
+        silent: set[str] = set()
+        wanted = [name for name in self._slow.due(now) if name != POWER]
+        for name in wanted if not self._met else wanted[:most]:
+            left_s = ends_s - asyncio.get_running_loop().time()
+            place = "web" if name in (IDENTITY, CONFIG) else name
+            if left_s <= 0.0 or place in silent:
+                continue
             try:
-                slow.value = await ask()
-                slow.due_s = now_s + every_s
+                self._slow.put(name, await self._fact(name, min(_STEP_S, left_s)), now)
             except DeviceError as error:
-                # Figures still count without it; an old configuration must not pass for the present one.
-                log.debug("%s: a slow fact is not to be had: %s", self.endpoint.address, error)
-                if slow is not self._identity:
-                    slow.value = None
-                slow.due_s = now_s + _RETRY_S
+                log.debug("%s: %s is not to be had: %s", self.endpoint.address, name, error)
+                if isinstance(error, Timeout | Unreachable):
+                    silent.add(place)
+                keep = name == IDENTITY
+                self._slow.failed(
+                    name, now, isinstance(error, Unsupported), again_s=_AGAIN_S if keep else None, keep=keep
+                )
+        self._met = True
 
-    async def _ask_pools(self) -> dict[str, Any]:
-        return await self._ask("pools", new_api=self._new_api)
+    async def _fact(self, name: str, deadline_s: float) -> dict[str, Any]:
+        if name == POOLS:
+            return await api.ask(self.endpoint, "pools", deadline_s, new_api=self._new_api)
+        if name == CONFIG:
+            return await self._page("get_miner_conf.cgi", deadline_s)
+        if name == IDENTITY:
+            return await self._page("get_system_info.cgi", deadline_s)
+        return await self._faults(deadline_s)
 
-    async def _ask_config(self) -> dict[str, Any]:
+    async def _faults(self, deadline_s: float) -> dict[str, Any]:
+        if self._warns:
+            try:
+                return await api.status_document(self.endpoint, "/warning", deadline_s / 2)
+            except (Unsupported, Unreachable, Malformed):
+                self._warns = False
+        if self._new_api:
+            # The same document as the web page `summary.cgi`, without a login.
+            return await api.ask(self.endpoint, "summary", deadline_s / 2, new_api=True)
+        return await self._page("summary.cgi", deadline_s / 2)
+
+    async def _page(self, name: str, deadline_s: float) -> dict[str, Any]:
         async with self._web:
-            return await self._web.document("get_miner_conf.cgi", self.endpoint.deadline_s)
-
-    async def _ask_identity(self) -> dict[str, Any]:
-        async with self._web:
-            return await self._web.document("get_system_info.cgi", self.endpoint.deadline_s)
-
-    async def _ask_errors(self) -> dict[str, Any]:
-        found = tolerant_json(await self._status_page("/warning"), self.endpoint.address)
-        if not isinstance(found, dict):
-            raise Malformed(self.endpoint.address, "warning: expected an object")
-        return found
-
-    async def _optional(self, call: Any) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = await call
-        except (Unsupported, Malformed, Unauthorised, Unreachable, Refused):
-            return None
-        return found
+            return await self._web.document(name, deadline_s)
 
     @asynccontextmanager
     async def _within(self, seconds: float) -> AsyncIterator[None]:
@@ -280,98 +302,3 @@ class AntminerStock:
                 yield
         except TimeoutError as error:
             raise Timeout(self.endpoint.address, f"no whole answer within {seconds:g} s") from error
-
-
-async def capture(endpoint: Endpoint, clock: Clock) -> dict[str, bytes]:
-    """Raw replies of every read command, by file name, with secrets taken out.
-
-    Raises:
-        DeviceError: not one command was answered.
-    """
-    device = AntminerStock(endpoint, clock)
-    found: dict[str, bytes] = {}
-    problem: DeviceError | None = None
-    for name in ("version", "stats", "summary", "pools", "devs"):
-        for suffix, new_api in (("", False), (".new_api", True)):
-            try:
-                found[f"{name}{suffix}.json"] = redact(await device._raw(name, new_api=new_api))
-            except DeviceError as error:
-                problem = error
-    async with device._web as web:
-        for page in (
-            "get_system_info",
-            "miner_type",
-            "get_network_info",
-            "get_miner_conf",
-            "get_adjustment_params",
-        ):
-            with contextlib.suppress(DeviceError):
-                found[f"{page}.json"] = redact(await web.page(f"{page}.cgi", endpoint.deadline_s))
-        with contextlib.suppress(DeviceError):
-            found["web_summary.json"] = redact(await web.page("summary.cgi", endpoint.deadline_s))
-    for path, file in (("/warning", "warning.json"), ("/miner_power", "miner_power.txt")):
-        with contextlib.suppress(DeviceError):
-            found[file] = redact(await device._status_page(path))
-    if not found:
-        raise problem or Unreachable(endpoint.address, "not one command was answered")
-    return found
-
-
-def decode(replies: Mapping[str, bytes], address: str | None = None) -> Reading:
-    """Saved replies to a Reading; whatever subset is there is used.
-
-    Args:
-        replies: by file name; the part before the first dot is the command. Of two layouts of one
-            command the new one is taken if it holds figures.
-
-    Raises:
-        Malformed: nothing usable, or a reply that cannot be read. Unsupported, Refused, Unreachable: what
-            the only reply says.
-    """
-    where = address or "saved replies"
-    documents: dict[str, Any] = {}
-    power: bytes | None = None
-    problem: DeviceError | None = None
-    for file in sorted(replies, key=lambda name: (name.count("."), name)):
-        command = file.split(".", 1)[0]
-        if command == "miner_power":
-            power = replies[file]
-            continue
-        try:
-            document = check_status(tolerant_json(replies[file], where), where)
-        except DeviceError as error:
-            problem = problem or error
-            continue
-        if command not in documents or _holds_figures(document):
-            documents[command] = document
-    known = {"stats", "summary", "pools", "version", "get_system_info", "miner_type", "get_miner_conf"}
-    if not documents.keys() & (known | {"web_summary", "warning", "devs"}) and power is None:
-        raise problem or Malformed(
-            where, f"no reply of a known command; expected some of {', '.join(sorted(known))}"
-        )
-    if (
-        problem is not None
-        and not documents.keys() & {"stats", "summary", "get_system_info"}
-        and power is None
-    ):
-        raise problem
-    summary = documents.get("summary")
-    return reading_of(
-        Replies(
-            stats=documents.get("stats"),
-            summary=summary,
-            pools=documents.get("pools"),
-            version=documents.get("version"),
-            system_info=documents.get("get_system_info"),
-            miner_type=documents.get("miner_type"),
-            conf=documents.get("get_miner_conf"),
-            web_summary=documents.get("web_summary") or summary,
-            warning=documents.get("warning"),
-            miner_power=power,
-        ),
-        address,
-    )
-
-
-def _holds_figures(document: Mapping[str, Any]) -> bool:
-    return any(isinstance(document.get(key), list) and document[key] for key in ("STATS", "SUMMARY", "POOLS"))

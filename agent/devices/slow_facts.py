@@ -32,10 +32,25 @@ class SlowFacts:
         self._replies[command] = reply
         self._asked[command] = (now, self._periods[command])
 
-    def failed(self, command: str, now: datetime, unsupported: bool) -> None:
-        """Drop the old reply; ask again after the period, or much later if the firmware lacks the command."""
-        self._replies.pop(command, None)
-        self._asked[command] = (now, _UNSUPPORTED_S if unsupported else self._periods[command])
+    def failed(
+        self,
+        command: str,
+        now: datetime,
+        unsupported: bool,
+        *,
+        again_s: float | None = None,
+        keep: bool = False,
+    ) -> None:
+        """Drop the old reply; ask again after the period, or much later if the firmware lacks the command.
+
+        Args:
+            again_s: seconds to wait instead of the period.
+            keep: keep the old reply, for what stays true while it cannot be asked.
+        """
+        if not keep:
+            self._replies.pop(command, None)
+        wait_s = self._periods[command] if again_s is None else again_s
+        self._asked[command] = (now, _UNSUPPORTED_S if unsupported else wait_s)
 
     def drop(self, command: str) -> None:
         """Make `command` due now and forget its reply."""

@@ -102,7 +102,7 @@ def _one(row: int, unit: Unit, fleet: Fleet, plan: Plan, limits: Limits, context
             unit, target, float(table.settle_s[row, column]), restarts=bool(table.restarts[row, column])
         ),
         why=Why(
-            summary=_words(row, column, here, fleet, context, kind, gain),
+            summary=_words(row, column, here, fleet, context, kind),
             inputs=_inputs(row, here, unit, fleet, context),
             alternatives=_alternatives(row, column, here, fleet, plan, limits),
             binds=binds,
@@ -115,30 +115,26 @@ def _one(row: int, unit: Unit, fleet: Fleet, plan: Plan, limits: Limits, context
     )
 
 
-def _words(
-    row: int, column: int, here: int, fleet: Fleet, context: Context, kind: str, gain: Interval
-) -> str:
+def _words(row: int, column: int, here: int, fleet: Fleet, context: Context, kind: str) -> str:
     curves, table = fleet.curves, fleet.candidates
     price, hashprice = _means(context)
     before, after = curves.power_w[row, here, 1], curves.power_w[row, column, 1]
     rate_before, rate_after = curves.hashrate_ths[row, here, 1], curves.hashrate_ths[row, column, 1]
     money = f"at {price:.3f} USD/kWh and {1000.0 * hashprice:.1f} USD/PH/day"
     if kind == "curtailment":
-        reason = f"the site's power cap asks for {before - after:.0f} W less here"
-    elif table.stops[row, column]:
+        return f"the site's power cap asks for {before - after:.0f} W less here"
+    if table.stops[row, column]:
         j_th = before / rate_before if rate_before > 0 else float("nan")
-        reason = f"{money} its {j_th:.1f} J/TH costs more than it earns"
-    elif table.stops[row, here]:
-        reason = f"{money} hashing pays again, at {after / rate_after:.1f} J/TH"
-    elif after < before:
+        return f"{j_th:.1f} J/TH costs more than it earns {money}"
+    if table.stops[row, here]:
+        return f"hashing pays again: {after / rate_after:.1f} J/TH {money}"
+    if after < before:
         saved = (before - after) * 0.024 * price
         lost = (rate_before - rate_after) * hashprice
-        reason = f"{money} the last {before - after:.0f} W cost {saved:.2f} and earn {lost:.2f} USD/day"
-    else:
-        cost = (after - before) * 0.024 * price
-        won = (rate_after - rate_before) * hashprice
-        reason = f"{money} {after - before:.0f} W more earn {won:.2f} and cost {cost:.2f} USD/day"
-    return f"{reason}; expected {gain.q50:+.2f} USD/day ({gain.q10:+.2f} to {gain.q90:+.2f})"
+        return f"the last {before - after:.0f} W cost {saved:.2f} and earn {lost:.2f} USD/day {money}"
+    cost = (after - before) * 0.024 * price
+    won = (rate_after - rate_before) * hashprice
+    return f"{after - before:.0f} W more earn {won:.2f} and cost {cost:.2f} USD/day {money}"
 
 
 def _inputs(row: int, here: int, unit: Unit, fleet: Fleet, context: Context) -> dict[str, float | str | None]:
