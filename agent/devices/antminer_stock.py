@@ -216,18 +216,24 @@ class AntminerStock:
         return await api.ask(self.endpoint, "stats", deadline_s)
 
     def _notice_restart(self, stats: dict[str, Any], now: datetime) -> None:
-        """Forget the slow facts if the process, or the machine at this address, is another one."""
+        """Ask all slow facts anew if the process, or the machine at this address, is another one."""
         elapsed_s = uptime(stats)
         if elapsed_s is None:
             return
-        if self._seen is not None:
-            at, before_s = self._seen
-            drift_s = (elapsed_s - before_s) - (now - at).total_seconds()
-            if abs(drift_s) > _DRIFT_S + self._clock.factor:
-                self._slow.clear()
-                self._new_api = self._warns = True
-                self._met = False
-        self._seen = (now, elapsed_s)
+        seen, self._seen = self._seen, (now, elapsed_s)
+        if seen is None:
+            return
+        since_s, slack_s = (now - seen[0]).total_seconds(), _DRIFT_S + self._clock.factor
+        if abs(elapsed_s - seen[1] - since_s) <= slack_s:
+            return
+        for name in _PERIODS_S:
+            # A process that started since then is the same machine, even while its pages are busy.
+            if name == IDENTITY and elapsed_s <= since_s + slack_s:
+                self._slow.make_due(name)
+            else:
+                self._slow.drop(name)
+        self._new_api = self._warns = True
+        self._met = False
 
     async def _power(self, now: datetime) -> tuple[bytes | None, bool]:
         """Watts from port 6060, and whether it was only tried; a machine that has none is rarely asked."""
@@ -252,23 +258,25 @@ class AntminerStock:
 
         They are extras: none may stop a reading, so each has little time and a failure is remembered.
         """
-        silent: set[str] = set()
+        web_silent = False
         wanted = [name for name in self._slow.due(now) if name != POWER]
         for name in wanted if not self._met else wanted[:most]:
             left_s = ends_s - asyncio.get_running_loop().time()
-            place = "web" if name in (IDENTITY, CONFIG) else name
-            if left_s <= 0.0 or place in silent:
+            problem: DeviceError | None = None
+            if left_s <= 0.0 or (web_silent and name in (IDENTITY, CONFIG)):
+                problem = Timeout(self.endpoint.address, "no time left to ask")
+            else:
+                try:
+                    self._slow.put(name, await self._fact(name, min(_STEP_S, left_s)), now)
+                except DeviceError as error:
+                    problem = error
+            if problem is None:
                 continue
-            try:
-                self._slow.put(name, await self._fact(name, min(_STEP_S, left_s)), now)
-            except DeviceError as error:
-                log.debug("%s: %s is not to be had: %s", self.endpoint.address, name, error)
-                if isinstance(error, Timeout | Unreachable):
-                    silent.add(place)
-                keep = name == IDENTITY
-                self._slow.failed(
-                    name, now, isinstance(error, Unsupported), again_s=_AGAIN_S if keep else None, keep=keep
-                )
+            log.debug("%s: %s is not to be had: %s", self.endpoint.address, name, problem)
+            web_silent |= isinstance(problem, Timeout | Unreachable) and name in (IDENTITY, CONFIG)
+            keep = name == IDENTITY
+            again_s = _AGAIN_S if keep else None
+            self._slow.failed(name, now, isinstance(problem, Unsupported), again_s=again_s, keep=keep)
         self._met = True
 
     async def _fact(self, name: str, deadline_s: float) -> dict[str, Any]:

@@ -108,6 +108,10 @@ class Web:
             raise Timeout(self._address, f"{name}: no whole answer within {deadline_s:g} s") from error
         except (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.CloseError) as error:
             raise Unreachable(self._address, f"{name}: {error or type(error).__name__}") from error
+        except httpx.RemoteProtocolError as error:
+            if str(error).startswith("Server disconnected"):
+                raise Unreachable(self._address, f"{name}: closed without an answer") from error
+            raise Malformed(self._address, f"{name}: not a usable HTTP answer: {error}") from error
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, ValueError, KeyError) as error:
             # httpx raises bare ValueError and KeyError on some broken digest challenges.
             raise Malformed(self._address, f"{name}: not a usable HTTP answer: {error}") from error

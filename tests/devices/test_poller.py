@@ -11,6 +11,7 @@ from agent.poller import Poller, PollTarget
 from agent.telemetry import PollResult
 from simulator.farm import run_farm
 from tests.chain.farms import NOON, PORT_OFFSET, farm_spec
+from tests.devices.antminer_scripted import antminer, legacy_stats
 
 PORTS = Ports(4028 + PORT_OFFSET, 80 + PORT_OFFSET, 6060 + PORT_OFFSET, 4433 + PORT_OFFSET)
 HEALTHY = {"model": "whatsminer-m30s-plus-plus", "firmware": "whatsminer-v2", "host": 10, "count": 6}
@@ -97,3 +98,26 @@ async def test_cancelling_a_poll_leaves_no_task_behind(tmp_path: Path) -> None:
         poll.cancel()
         await asyncio.gather(poll, return_exceptions=True)
         assert poll.cancelled()
+
+
+async def test_a_host_whose_answers_stop_making_sense_is_identified_anew() -> None:
+    version = {"VERSION": [{"Type": "Antminer S19 Pro"}]}
+    async with antminer(api={"version": version, "stats": legacy_stats()}) as it:
+        poller = Poller([PollTarget("m", it.endpoint(deadline_s=2.0))], ManualClock(NOON))
+        (known,) = await poller.poll_once()
+        # Somebody flashes other firmware, or another machine gets the address.
+        it.api = {"version": {"VERSION": [{"LUXminer": "2025.4.8"}]}}
+        kinds = [(await poller.poll_once())[0] for _ in range(4)]
+    assert known.family == "antminer-stock"
+    assert all(result.reading is None for result in kinds)
+    last = kinds[-1].error
+    assert last is not None
+    assert "LuxOS" in last.detail
+
+
+async def test_a_family_that_the_site_names_is_never_doubted() -> None:
+    async with antminer(api={"stats": [1]}) as it:
+        poller = Poller([PollTarget("m", it.endpoint(deadline_s=2.0), "antminer-stock")], ManualClock(NOON))
+        results = [(await poller.poll_once())[0] for _ in range(5)]
+        assert set(it.asked) == {"stats"}
+    assert {result.error.kind for result in results if result.error} == {"malformed"}

@@ -100,3 +100,41 @@ async def test_giving_up_closes_the_connection() -> None:
             await exchange(HOME, miner.port, ASK, deadline_s=0.2)
         async with asyncio.timeout(5.0):
             await gone.wait()
+
+
+async def test_a_pause_at_what_looks_like_the_end_does_not_end_an_answer() -> None:
+    async def pause(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.write(b'{"STATS":{}')
+        await asyncio.sleep(0.7)
+        writer.write(b',"id":1}')
+        await writer.drain()
+
+    async with tcp_miner(pause) as miner:
+        assert await exchange(HOME, miner.port, ASK, deadline_s=5.0) == b'{"STATS":{},"id":1}'
+
+
+async def test_an_answer_that_ends_in_a_reset_is_kept() -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.write(WHOLE)
+        await writer.drain()
+        # The client must have it before the reset throws it away.
+        await asyncio.sleep(0.05)
+        raw = writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    async with tcp_miner(reset) as miner:
+        assert await exchange(HOME, miner.port, ASK, deadline_s=5.0) == WHOLE
+
+
+async def test_the_deadline_covers_a_slow_drip() -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with tcp_miner(drip) as miner, asyncio.timeout(3.0):
+        with pytest.raises(Timeout):
+            await exchange(HOME, miner.port, ASK, deadline_s=0.3)
