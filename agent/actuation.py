@@ -202,22 +202,29 @@ class Actuator:
             return self._fail(act, f"the gate refused it: {error}")
         except DeviceError as error:
             return self._fail(act, f"{error.kind}: {error}")
-        sent_at = self._clock.now()
-        sent = act.model_copy(
-            update={
-                "status": "sent",
-                "sent_at": sent_at,
+        except Exception:
+            # A fault of a driver may come after the command: only telemetry can tell.
+            log.exception("act %s: the driver failed", act.id)
+            return self._sent(act, {"sent": "unknown: the driver failed while sending"})
+        return self._sent(
+            act,
+            {
                 "sent": applied.sent or "nothing: the miner was already there",
                 "acknowledged": applied.acknowledged,
                 "readback": SettingRecord.of(applied.readback) if applied.readback is not None else None,
                 "before": SettingRecord.of(applied.before) if applied.before is not None else act.before,
-                "confirm_by": self._deadline(act.settle_s),
-            }
+            },
+        )
+
+    def _sent(self, act: Act, what: dict[str, object]) -> Act:
+        deadline = self._deadline(act.settle_s)
+        sent = act.model_copy(
+            update={"status": "sent", "sent_at": self._clock.now(), "confirm_by": deadline, **what}
         )
         self._seen.pop(act.miner_id, None)
         self._store.put_act(sent)
         log.info(
-            "act %s sent: %s on %s, acknowledged %s", act.id, act.target, act.miner_id, applied.acknowledged
+            "act %s sent: %s on %s, acknowledged %s", act.id, act.target, act.miner_id, sent.acknowledged
         )
         return sent
 

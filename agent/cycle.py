@@ -26,7 +26,7 @@ from agent.errors import BundleError, DataError, StoreError
 from agent.features import FeatureState
 from agent.fleet import FleetFrame, Unit, build_frame
 from agent.inference import Economics, Predictor, choose_predictor
-from agent.records import Alert, Recommendation, Summary
+from agent.records import Act, Alert, Recommendation, Summary
 from agent.site import Site
 from agent.store import Store
 from agent.summary import summarise
@@ -90,10 +90,12 @@ class Cycle:
         estimated = self._estimate(predictor, features, frame)
         self._watch(results)
         await self.actuator.settle()
+        # What people decided counts before a new round can replace what they looked at.
+        self._expire(now)
+        self._take_decisions()
         if self._due(now):
             self._decide(units, frame, features, predictor, estimated)
-        self._expire(now)
-        self._take_decisions(now)
+        self._start_approved(now)
         summary = self._summarise(frame, predictor, estimated)
         self._store.put_summary(summary)
         self._store.thin_outbox()
@@ -126,6 +128,17 @@ class Cycle:
             log.warning("%s", problem)
         measured = frame.columns["power_w"]
         hours = max(24.0, self._config.limits.minimum_hold_h)
+        # A change that is approved or under way is not decided on again, and what it will draw is taken.
+        under_way: list[Act | Recommendation] = [
+            *self._store.open_acts(),
+            *self._store.recommendations("approved"),
+        ]
+        draw = np.where(np.isfinite(measured), measured, estimated)
+        rows = {unit.miner_id: i for i, unit in enumerate(units)}
+        for change in under_way:
+            i = rows.get(change.miner_id)
+            if i is not None:
+                draw[i] = np.maximum(draw[i], change.expected.power_w.q90)
         self._round = decision_round(
             self._site,
             self._config,
@@ -135,8 +148,8 @@ class Cycle:
             predictor,
             self._money.forecast(now, self._config.decide.horizon_h),
             self._store.acts(since=now - timedelta(hours=hours), limit=100_000),
-            self.actuator.busy(),
-            np.where(np.isfinite(measured), measured, estimated),
+            {change.miner_id for change in under_way},
+            draw,
         )
         self._decided_at = now
         self._keep(self._round.recommendations)
@@ -161,20 +174,21 @@ class Cycle:
 
     # -- acting ----------------------------------------------------------------------------------
 
-    def _take_decisions(self, now: datetime) -> None:
+    def _take_decisions(self) -> None:
         for decision in self._store.new_decisions():
             recommendation = self._store.recommendation(decision.recommendation_id)
-            self._store.decision_taken(decision.recommendation_id)
             if recommendation is None or recommendation.status != "proposed":
                 status = recommendation.status if recommendation is not None else "unknown here"
                 log.warning("%s by %s came too late: %s", decision.recommendation_id, decision.by, status)
+                self._store.decision_taken(decision.recommendation_id)
                 continue
             decided = recommendation.model_copy(
                 update={"status": decision.verdict, "decided_by": decision.by, "decided_at": decision.at}
             )
             self._store.put_recommendation(decided)
-            if decision.verdict == "approved":
-                self._start(decided, decision.by)
+            self._store.decision_taken(decision.recommendation_id)
+
+    def _start_approved(self, now: datetime) -> None:
         for recommendation in self._store.recommendations("proposed"):
             member = self._site.find(recommendation.miner_id)
             if member is not None and self._site.mode(member) == "apply":
@@ -183,8 +197,7 @@ class Cycle:
                     update={"status": "approved", "decided_by": words, "decided_at": now}
                 )
                 self._store.put_recommendation(decided)
-                self._start(decided, words)
-        # Approved before a restart, or waiting for a place.
+        # Approved just now, before a restart, or waiting for a place.
         for recommendation in self._store.recommendations("approved"):
             self._start(recommendation, recommendation.decided_by or "unknown")
 
@@ -199,6 +212,13 @@ class Cycle:
         now = self._clock.now()
         if recommendation.expires_at <= now:
             self._store.put_recommendation(recommendation.model_copy(update={"status": "expired"}))
+            return
+        member = self._site.find(recommendation.miner_id)
+        if member is None:
+            # Its MAC has not been read since the start; it may yet turn up before this expires.
+            return
+        if self._site.mode(member) == "observe":
+            self._store.put_recommendation(recommendation.model_copy(update={"status": "superseded"}))
             return
         try:
             await self.actuator.carry_out(recommendation, by)

@@ -14,7 +14,7 @@ from agent.clock import Clock
 from agent.config import MinerConfig, Mode, SiteConfig
 from agent.devices.device import Capabilities, Device, Endpoint
 from agent.devices.families import FAMILIES
-from agent.errors import DeviceError
+from agent.errors import DeviceError, Unreachable
 from agent.fleet import Unit
 from agent.hardware.bounds import Bounds
 from agent.hardware.catalogue import Catalogue
@@ -85,7 +85,11 @@ class Site:
         for mac, members in owners.items():
             for member in members:
                 member.doubled = len(members) > 1
-            if len(members) == 1 and members[0].config.id is None:
+            if len(members) == 1 and members[0].config.id is None and members[0].miner_id != mac:
+                for other in self.members:
+                    if other.miner_id == mac and other.config.id is None:
+                        # The unit has moved; who answers at its old address is not known yet.
+                        other.miner_id = other.config.address
                 members[0].miner_id = mac
         self._by_id = {member.miner_id: member for member in self.members}
         return sorted(mac for mac, members in owners.items() if len(members) > 1)
@@ -108,12 +112,21 @@ class Site:
                 log.info("%s: capabilities unknown: %s", member.miner_id, error)
 
     def exclusive(self, miner_id: str) -> AbstractAsyncContextManager[Device]:
-        """The miner's driver, for the calling task alone."""
-        return self.poller.exclusive(self._by_id[miner_id].endpoint)
+        """The miner's driver, for the calling task alone.
+
+        Raises:
+            DeviceError: no miner goes by that id now, or its family cannot be found out.
+        """
+        member = self._by_id.get(miner_id)
+        if member is None:
+            raise Unreachable(miner_id, "no miner of the site goes by this id now")
+        return self.poller.exclusive(member.endpoint)
 
     def bounds(self, miner_id: str) -> tuple[Bounds, ...]:
         """Profile ∩ firmware-reported range ∩ site override; nothing for a miner of unknown model."""
-        member = self._by_id[miner_id]
+        member = self._by_id.get(miner_id)
+        if member is None:
+            return ()
         firmware = self.firmware(member)
         if member.profile is None or firmware is None or member.doubled:
             return ()

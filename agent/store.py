@@ -89,8 +89,8 @@ class Store:
         rows = self._rows("SELECT body FROM recommendations WHERE id = ?", identifier)
         return _load(Recommendation, rows[0][0]) if rows else None
 
-    def recommendations(self, *statuses: str, limit: int = 1000) -> list[Recommendation]:
-        """Newest first; all statuses where none is named."""
+    def recommendations(self, *statuses: str, limit: int = -1) -> list[Recommendation]:
+        """Newest first; all statuses where none is named, and all rows where there is no limit."""
         marks = ",".join("?" * len(statuses))
         where = f"WHERE status IN ({marks})" if statuses else ""
         rows = self._rows(

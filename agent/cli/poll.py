@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
+from agent.cli.poll_table import results_table
 from agent.cli.tables import console_for
 from agent.clock import Clock, parse_clock
 from agent.config import SiteConfig, load_site, read_secret
@@ -26,7 +24,6 @@ from agent.devices.device import Credentials, Endpoint, Ports
 from agent.devices.families import FAMILIES, family
 from agent.errors import InputError, Unreachable
 from agent.poller import Poller, PollTarget
-from agent.reading import Reading
 from agent.telemetry import PollResult
 
 MAX_HOSTS = 65_536
@@ -162,48 +159,6 @@ def _addresses(word: str) -> Iterator[str]:
     yield from (str(host) for host in network.hosts())
 
 
-def results_table(results: list[PollResult]) -> Table:
-    """One row per miner; a miner that was not read shows why and nothing else."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for name in ("address", "model", "mode"):
-        table.add_column(name, no_wrap=True)
-    for name in ("TH/s", "W", "J/TH", "chip C", "boards", "up"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("firmware, faults", overflow="fold")
-    marks = {"metered": "w", "measured": "m", "firmware_estimate": "e"}
-    for result in results:
-        reading = result.reading
-        if reading is None:
-            why = f"{result.error.kind}: {result.error.detail}" if result.error is not None else "not read"
-            table.add_row(result.address, *[""] * 8, Text(why, style="red"))
-            continue
-        boards = reading.boards or ()
-        working = sum(board.state in ("hashing", "sick") for board in boards)
-        watts = (
-            f"{reading.power_w:,.0f} {marks.get(reading.power_source or '', '')}" if reading.power_w else "?"
-        )
-        table.add_row(
-            result.address,
-            (reading.model or "?").removeprefix("antminer-").removeprefix("whatsminer-"),
-            reading.work_mode or "?",
-            _number(reading.hashrate_ths, 1),
-            watts,
-            _number(reading.efficiency_j_th, 1),
-            _number(reading.chip_temp_c, 0),
-            f"{working}/{len(boards)}" if boards else "?",
-            _duration(reading.uptime_s),
-            _remarks(reading),
-        )
-    return table
-
-
-def _remarks(reading: Reading) -> Text:
-    text = Text(f"{reading.firmware or '?'} {reading.firmware_version or ''}".strip(), style="dim")
-    for error in reading.errors or ():
-        text.append(f"; {error.text or error.code}", style="yellow")
-    return text
-
-
 def _plain(result: PollResult, family_: str | None) -> dict[str, Any]:
     reading, error = result.reading, result.error
     return {
@@ -214,15 +169,3 @@ def _plain(result: PollResult, family_: str | None) -> dict[str, Any]:
         "error": {"kind": error.kind, "detail": error.detail} if error is not None else None,
         "duration_ms": round(1000.0 * (result.finished_at - result.started_at).total_seconds(), 1),
     }
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "?" if value is None else f"{value:,.{digits}f}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86400:.0f} d"

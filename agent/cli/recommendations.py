@@ -42,7 +42,7 @@ def list_(
     Example: [bold]hashmargin recommendations list --config site.yaml[/bold]
     """
     with site_store(config) as store:
-        found = store.recommendations() if all_ else store.recommendations("proposed")
+        found = store.recommendations(limit=1000) if all_ else store.recommendations("proposed")
     if json_:
         typer.echo(json.dumps([r.model_dump(mode="json") for r in found], indent=2))
         return

@@ -43,6 +43,8 @@ _STEP_S, _POWER_S = 3.0, 2.0
 # A control board answers a page in well under this share of a deadline; the rest is for the figures.
 _SLOW_SHARE = 0.8
 _DRIFT_S = 30.0
+# A slow fact takes the turn of the watts after so many readings with them.
+_READINGS_WITH_WATTS = 4
 
 
 class AntminerStock:
@@ -64,6 +66,7 @@ class AntminerStock:
         self._has_power = False
         self._warns = True
         self._met = False
+        self._with_watts = 0
         self._seen: tuple[datetime, float] | None = None
 
     async def identify(self) -> Identity:
@@ -98,7 +101,8 @@ class AntminerStock:
     async def read(self) -> Reading:
         """See `Device.read`: `stats` each time, and one slow fact when due.
 
-        Where port 6060 tells the power it is asked each time too; a slow fact is then a third request.
+        Where port 6060 tells the watts they are the second request, and a slow fact that is due takes their
+        turn in one reading of five; that reading says None, because older watts are of another moment.
         """
         deadline_s = self.endpoint.deadline_s
         ends_s = asyncio.get_running_loop().time() + _SLOW_SHARE * deadline_s
@@ -106,8 +110,8 @@ class AntminerStock:
             stats = await self._stats()
             arrived = self._clock.now()
             self._notice_restart(stats, arrived)
-            power, probed = await self._power(arrived)
-            await self._refresh(arrived, ends_s, most=0 if probed and self._met else 1)
+            power, asked = (None, False) if self._fact_goes_first(arrived) else await self._power(arrived)
+            await self._refresh(arrived, ends_s, most=0 if asked else 1)
         replies = Replies(
             stats=stats,
             pools=self._slow.get(POOLS),
@@ -235,8 +239,14 @@ class AntminerStock:
         self._new_api = self._warns = True
         self._met = False
 
+    def _fact_goes_first(self, now: datetime) -> bool:
+        """True if a slow fact takes the turn of the watts in this reading."""
+        if not (self._met and self._has_power and self._with_watts >= _READINGS_WITH_WATTS):
+            return False
+        return any(name != POWER for name in self._slow.due(now))
+
     async def _power(self, now: datetime) -> tuple[bytes | None, bool]:
-        """Watts from port 6060, and whether it was only tried; a machine that has none is rarely asked."""
+        """Watts from port 6060, and whether it was asked; a machine that has none is rarely asked."""
         if not self._has_power and POWER not in self._slow.due(now):
             return None, False
         known = self._has_power
@@ -249,9 +259,10 @@ class AntminerStock:
             self._slow.failed(POWER, now, isinstance(error, Unsupported), again_s=again_s)
             return None, True
         self._has_power = b"miner power" in answer
+        self._with_watts += 1
         if not self._has_power:
             self._slow.failed(POWER, now, unsupported=True)
-        return answer, not known
+        return answer, True
 
     async def _refresh(self, now: datetime, ends_s: float, most: int) -> None:
         """Ask for slow facts that are due: all of them at first contact, later `most`.
@@ -259,6 +270,8 @@ class AntminerStock:
         They are extras: none may stop a reading, so each has little time and a failure is remembered.
         """
         web_silent = False
+        if most or not self._met:
+            self._with_watts = 0
         wanted = [name for name in self._slow.due(now) if name != POWER]
         for name in wanted if not self._met else wanted[:most]:
             left_s = ends_s - asyncio.get_running_loop().time()

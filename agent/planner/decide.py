@@ -117,7 +117,8 @@ def decide(fleet: Fleet, limits: Limits) -> Plan:
     forced = not plan.feasible
     if forced:
         # Under the cap first: changes that do not pay, and restarts over the budget, come into play.
-        open_to = np.isfinite(mean_w) & np.isfinite(table.shares) & table.permitted & ~too_hot | staying
+        foreseen = np.isfinite(curves.power_w[:, :, 1]) & np.isfinite(profit[:, :, 1])
+        open_to = foreseen & np.isfinite(table.shares) & table.permitted & ~too_hot | staying
         everything = np.where(open_to, np.nan_to_num(profit[:, :, 1], nan=0.0), np.nan)
         everything[~free] = np.nan
         plan = allocate(

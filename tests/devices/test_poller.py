@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
 from pathlib import Path
 
-from agent.clock import ManualClock
-from agent.devices.device import Endpoint, Ports
+import pytest
+
+from agent.clock import Clock, ManualClock
+from agent.devices.antminer_stock import AntminerStock
+from agent.devices.device import Device, Endpoint, Ports
+from agent.devices.families import FAMILIES
 from agent.poller import Poller, PollTarget
+from agent.reading import Reading
 from agent.telemetry import PollResult
 from simulator.farm import run_farm
 from tests.chain.farms import NOON, PORT_OFFSET, farm_spec
 from tests.devices.antminer_scripted import antminer, legacy_stats
+from tests.devices.tcp_miner import answering, tcp_miner
 
 PORTS = Ports(4028 + PORT_OFFSET, 80 + PORT_OFFSET, 6060 + PORT_OFFSET, 4433 + PORT_OFFSET)
 HEALTHY = {"model": "whatsminer-m30s-plus-plus", "firmware": "whatsminer-v2", "host": 10, "count": 6}
@@ -121,3 +129,77 @@ async def test_a_family_that_the_site_names_is_never_doubted() -> None:
         results = [(await poller.poll_once())[0] for _ in range(5)]
         assert set(it.asked) == {"stats"}
     assert {result.error.kind for result in results if result.error} == {"malformed"}
+
+
+async def test_a_hanging_miner_holds_back_no_other_result() -> None:
+    stop = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await stop.wait()
+
+    async with tcp_miner(hang) as hung, tcp_miner(answering(json.dumps(legacy_stats()).encode())) as good:
+        sick, well = (only_api(miner.port, deadline_s=60.0) for miner in (hung, good))
+        poller = Poller([sick, well], ManualClock(NOON))
+        done: asyncio.Queue[PollResult] = asyncio.Queue()
+        poll = asyncio.create_task(poller.poll_once(done.put_nowait))
+        async with asyncio.timeout(20.0):
+            first = await done.get()
+        assert first.miner_id == well.miner_id
+        assert first.reading is not None
+        assert not poll.done()
+        # Only now does the other one go away.
+        stop.set()
+        results = await poll
+    assert [result.error.kind if result.error else None for result in results] == ["unreachable", None]
+
+
+async def test_one_miner_has_one_connection_at_a_time_whoever_asks() -> None:
+    async with tcp_miner(answering(json.dumps(legacy_stats()).encode())) as miner:
+        target = only_api(miner.port)
+        poller = Poller([target], ManualClock(NOON))
+
+        async def change() -> Reading:
+            async with poller.exclusive(target.endpoint) as device:
+                return await device.read()
+
+        await asyncio.gather(poller.poll_once(), change(), poller.poll_once(), change())
+    assert miner.connections >= 4
+    assert miner.most_at_once == 1
+
+
+async def test_a_driver_that_met_garbage_reads_the_next_answer() -> None:
+    async with antminer(api={"stats": b"\x93\x17 garbage"}) as it:
+        poller = Poller([PollTarget("m", it.endpoint(deadline_s=2.0), "antminer-stock")], ManualClock(NOON))
+        (garbage,) = await poller.poll_once()
+        it.api["stats"] = legacy_stats()
+        (sense,) = await poller.poll_once()
+    assert garbage.error is not None
+    assert garbage.error.kind == "malformed"
+    assert sense.reading is not None
+    assert sense.reading.model == "antminer-s19-pro"
+
+
+async def test_a_fault_of_a_driver_costs_its_miner_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Faulty(AntminerStock):
+        async def read(self) -> Reading:
+            raise ZeroDivisionError
+
+    def open_faulty(endpoint: Endpoint, clock: Clock) -> Device:
+        return Faulty(endpoint, clock)
+
+    monkeypatch.setitem(FAMILIES, "faulty", replace(FAMILIES["antminer-stock"], open=open_faulty))
+    async with antminer(api={"stats": legacy_stats()}) as it:
+        faulty, good = (PollTarget(f, it.endpoint(), f) for f in ("faulty", "antminer-stock"))
+        broken, whole = await Poller([faulty, good], ManualClock(NOON)).poll_once()
+    assert broken.error is not None
+    assert "please report it" in broken.error.detail
+    assert "ZeroDivisionError" in caplog.text
+    assert whole.reading is not None
+
+
+def only_api(port: int, deadline_s: float = 20.0) -> PollTarget:
+    """A target whose other ports are closed, as port 1 is anywhere tests run."""
+    endpoint = Endpoint("127.0.0.1", Ports(port, 1, 1, 1), deadline_s=deadline_s)
+    return PollTarget(f"m{port}", endpoint, "antminer-stock")

@@ -227,3 +227,18 @@ def test_prices_in_another_currency_give_the_same_plan() -> None:
     second = decide(scaled, Limits(cap_w=9000.0, cap_z=1.28, minimum_gain_usd_per_day=0.35))
     assert first.chosen.tolist() == second.chosen.tolist()
     assert second.gain == pytest.approx(7.0 * first.gain)
+
+
+def test_over_the_cap_a_candidate_that_no_model_foresees_is_not_taken_for_one_without_power() -> None:
+    candidates = table()
+    known = fleet(candidates, 0.02)
+    curves = known.curves
+    unknown = np.where(candidates.stops[:, :, None], np.nan, 0.0)
+    blind = replace(
+        curves,
+        power_w=curves.power_w + unknown,
+        profit_usd_per_day=curves.profit_usd_per_day + unknown,
+    )
+    plan = decide(replace(known, curves=blind), replace(NO_CAP, cap_w=100.0))
+    assert not plan.feasible
+    assert not candidates.stops[np.arange(len(plan.chosen)), plan.chosen].any()

@@ -1,0 +1,170 @@
+"""What is sent, to whom and how often: queues, lost miners, modes changed, records that cannot be written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent import cycle
+from agent.clock import ManualClock
+from agent.errors import StoreError, Unreachable
+from agent.records import Recommendation
+from agent.telemetry import PollResult
+from tests.chain.farms import NOON, Chain, chain, farm_spec, site_file
+from tests.chain.test_cycle import DEAR, mixed, settle
+
+
+async def test_a_miner_that_waits_for_its_turn_is_not_decided_on_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycle, "_ACTS_AT_ONCE", 1)
+    spec = farm_spec(mixed(), tmp_path)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR, mode="apply")) as parts:
+        for _ in range(40):
+            await parts.run(1)
+            await asyncio.gather(*parts.cycle._acts)
+        assert set(Counter(act.miner_id for act in parts.store.acts()).values()) == {1}
+
+
+async def test_an_approved_change_of_a_miner_that_is_lost_after_a_restart_leaves_nothing_open(
+    tmp_path: Path,
+) -> None:
+    spec = farm_spec(mixed()[2:3], tmp_path)
+    path = site_file(spec, tmp_path, tariff=DEAR)
+    clock = ManualClock(NOON)
+    async with chain(spec, path, clock) as parts:
+        one = await approved(parts)
+    async with chain(spec, path, clock) as parts:
+        await next(iter(parts.farm.peers.values())).close()
+        await parts.run(2)
+        await asyncio.gather(*parts.cycle._acts)
+        assert parts.store.open_acts() == []
+        assert status(parts, one) == "approved"
+        await parts.run(1, 3600.0)
+        await asyncio.gather(*parts.cycle._acts)
+        assert status(parts, one) == "expired"
+
+
+async def test_a_driver_that_breaks_while_sending_leaves_the_act_to_be_judged_by_telemetry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = farm_spec(mixed()[2:3], tmp_path)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR)) as parts:
+        await parts.run(2)
+        (one,) = parts.proposed()
+        async with parts.site.exclusive(one.miner_id) as device:
+            pass
+
+        async def broken(_: object) -> object:
+            raise AttributeError("a reply nobody foresaw")
+
+        monkeypatch.setattr(device, "apply", broken)
+        parts.approve(one)
+        await settle(parts, cycles=200)
+        assert status(parts, one) == "rolled_back"
+
+
+async def test_in_observe_mode_nothing_that_was_approved_before_is_sent(tmp_path: Path) -> None:
+    spec = farm_spec(mixed()[2:3], tmp_path)
+    clock = ManualClock(NOON)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR), clock) as parts:
+        one = await approved(parts)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR, mode="observe"), clock) as parts:
+        await parts.run(2)
+        await asyncio.gather(*parts.cycle._acts)
+        assert parts.store.acts() == []
+        assert status(parts, one) == "superseded"
+
+
+async def test_an_approval_that_cannot_be_written_is_taken_up_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = farm_spec(mixed()[2:3], tmp_path)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR)) as parts:
+        await parts.run(2)
+        (one,) = parts.proposed()
+        parts.approve(one)
+        write = parts.store.put_recommendation
+
+        def full(recommendation: Recommendation) -> None:
+            if recommendation.status == "approved":
+                raise StoreError("disk is full")
+            write(recommendation)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(parts.store, "put_recommendation", full)
+            with pytest.raises(StoreError):
+                await parts.run(1)
+        await settle(parts)
+        assert status(parts, one) == "confirmed"
+
+
+async def test_an_approval_is_not_lost_when_the_next_round_looks_elsewhere(tmp_path: Path) -> None:
+    spec = farm_spec(mixed()[2:3], tmp_path)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR)) as parts:
+        await parts.run(2)
+        (one,) = parts.proposed()
+        parts.approve(one)
+        machine = next(iter(parts.farm.peers.values()))
+        await machine.close()
+        await parts.run(3)
+        await asyncio.gather(*parts.cycle._acts)
+        assert status(parts, one) == "failed"
+
+
+async def test_what_a_change_under_way_will_draw_counts_against_the_cap(tmp_path: Path) -> None:
+    spec = farm_spec(mixed()[1:3], tmp_path)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR)) as parts:
+        await parts.run(2)
+        one, _ = parts.proposed()
+        more = one.expected.power_w.model_copy(update={"q50": 9000.0, "q90": 9000.0})
+        expected = one.expected.model_copy(update={"power_w": more})
+        update = {"status": "approved", "expected": expected}
+        await parts.cycle.actuator.carry_out(one.model_copy(update=update), "test")
+        await parts.run(2)
+        assert parts.cycle._round is not None
+        assert parts.cycle._round.plan.upper_power_w >= 9000.0
+
+
+async def test_a_miner_that_moves_to_the_address_of_another_breaks_no_cycle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = farm_spec([{**mixed()[2], "count": 2}], tmp_path)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR)) as parts:
+        await parts.run(2)
+        here, gone = parts.site.members
+        mac, poll = gone.miner_id, parts.site.poller.poll_once
+
+        async def moved() -> list[PollResult]:
+            first, second = await poll()
+            assert first.reading is not None
+            error = Unreachable(gone.config.address, "no route")
+            reading = replace(first.reading, mac=mac)
+            return [replace(first, reading=reading), replace(second, reading=None, error=error)]
+
+        monkeypatch.setattr(parts.site.poller, "poll_once", moved)
+        await parts.run(1)
+        assert [here.miner_id, gone.miner_id] == [mac, gone.config.address]
+        assert parts.site.find(mac) is here
+
+
+async def approved(parts: Chain) -> Recommendation:
+    """The one proposal, approved just before the agent stops."""
+    await parts.run(2)
+    (one,) = parts.proposed()
+    decided = one.model_copy(
+        update={"status": "approved", "decided_by": "test", "decided_at": parts.clock.now()}
+    )
+    parts.store.put_recommendation(decided)
+    return decided
+
+
+def status(parts: Chain, one: Recommendation) -> str:
+    """What became of a recommendation."""
+    found = parts.store.recommendation(one.id)
+    assert found is not None
+    return found.status
