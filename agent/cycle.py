@@ -160,6 +160,8 @@ class Cycle:
         for new in found:
             old = standing.pop(new.miner_id, None)
             if old is not None and old.proposed == new.proposed and old.current == new.current:
+                if not _says_more(old, new):
+                    continue
                 new = new.model_copy(update={"id": old.id})
             elif old is not None:
                 self._store.put_recommendation(old.model_copy(update={"status": "superseded"}))
@@ -351,6 +353,14 @@ class Cycle:
             pue=self._config.limits.pue,
         )[0]
         return float(value) if np.isfinite(value) else None
+
+
+def _says_more(old: Recommendation, new: Recommendation) -> bool:
+    """True if a standing proposal is worth another record: half its life is over, or its gain moved."""
+    life = old.expires_at - old.timestamp
+    moved = abs(new.gain_usd_per_day.q50 - old.gain_usd_per_day.q50)
+    width = old.gain_usd_per_day.q90 - old.gain_usd_per_day.q10
+    return new.timestamp - old.timestamp >= life / 2 or moved > max(0.5 * width, 0.05)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -85,3 +85,19 @@ async def test_a_closed_write_api_is_named_and_nothing_is_proposed(tmp_path: Pat
         assert parts.proposed() == []
         assert "write access is closed" in (summary.miners[0].why or "")
         assert "Enable" in (summary.miners[0].why or "") or "enable" in (summary.miners[0].why or "")
+
+
+async def test_a_proposal_that_stands_is_not_recorded_every_round(tmp_path: Path) -> None:
+    spec = farm_spec(mixed()[2:3], tmp_path)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR)) as parts:
+        await parts.run(2)
+        (first,) = parts.proposed()
+        await parts.run(10, seconds=60.0)
+        (still,) = parts.proposed()
+        assert still.id == first.id
+        written = [e for e in parts.store.pending(1000) if e.kind == "recommendation"]
+        assert len(written) <= 2
+        await parts.run(40, seconds=60.0)
+        (renewed,) = parts.proposed()
+        assert renewed.id == first.id
+        assert renewed.expires_at > first.expires_at
