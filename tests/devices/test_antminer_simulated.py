@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.clock import ManualClock
+from agent.clock import ManualClock, ScaledClock
 from agent.devices.antminer_config import usable
 from agent.devices.antminer_stock import AntminerStock, capture, decode
 from agent.devices.device import Credentials, Endpoint, Ports
@@ -21,6 +22,7 @@ from agent.hardware.catalogue import Catalogue
 from agent.setting import Setting
 from simulator.farm import run_farm
 from simulator.machine import Machine
+from simulator.peers import PeerOptions, PeerPorts, serve
 from tests.chain.farms import NOON, PORT_OFFSET, farm_spec
 
 PORTS = Ports(4028 + PORT_OFFSET, 80 + PORT_OFFSET, 6060 + PORT_OFFSET, 4433 + PORT_OFFSET)
@@ -255,6 +257,63 @@ async def test_a_configuration_that_could_wipe_pools_is_never_written_back(tmp_p
             conf = {"pools": broken, "bitmain-work-mode": "0"}
             with pytest.raises(Malformed, match="nothing is written"):
                 usable(conf, b.endpoint.address)
+
+
+async def test_a_sleeper_is_woken_and_hashes_again(tmp_path: Path) -> None:
+    async with bench(tmp_path, "antminer-s19-pro", "antminer-legacy", initial={"work_mode": "sleep"}) as b:
+        applied = await b.device.apply(allowed("antminer-s19-pro", "work_mode=normal"))
+        assert applied.before == Setting.parse("work_mode=sleep")
+        assert applied.readback == Setting.parse("work_mode=normal")
+        b.clock.advance(3600.0)
+        reading = await b.device.read()
+        assert (reading.work_mode, reading.is_hashing) == ("normal", True)
+        assert reading.hashrate_5s_ths == pytest.approx(b.machine.state().hashrate_5s_ths, rel=1e-3)
+
+
+async def test_an_ok_without_effect_is_acknowledged_but_not_shown(tmp_path: Path) -> None:
+    faults = {"ack_without_effect": True}
+    async with bench(tmp_path, "antminer-s19-pro", "antminer-legacy", faults=faults) as b:
+        applied = await b.device.apply(allowed("antminer-s19-pro", "work_mode=low"))
+        assert applied.acknowledged is True
+        assert applied.readback == Setting.parse("work_mode=normal")
+        assert b.machine.state().work_mode == "normal"
+
+
+async def test_a_reply_that_comes_too_late_is_unknown_and_the_readback_tells(tmp_path: Path) -> None:
+    # A clock that takes its time, unlike the one that tests move.
+    clock = ScaledClock(NOON, time.time(), 1.0)
+    spec = farm_spec([{"model": "antminer-s19-pro", "host": 10, "firmware": "antminer-legacy"}], tmp_path)
+    async with run_farm(spec, clock) as farm:
+        (machine,) = farm.machines.values()
+        pools = copy.deepcopy(machine.pools)
+        peer = await serve(machine, "127.0.0.1", PeerPorts(0, 0, 0, 0), PeerOptions(conf_reply_s=21.0))
+        try:
+            ports = Ports(peer.ports.api, peer.ports.web, peer.ports.status, 1)
+            endpoint = Endpoint("127.0.0.1", ports, deadline_s=5.0, write_deadline_s=0.5)
+            applied = await AntminerStock(endpoint, clock).apply(allowed("antminer-s19-pro", "work_mode=low"))
+        finally:
+            await peer.close()
+        assert applied.acknowledged is None
+        assert applied.readback == Setting.parse("work_mode=low")
+        assert machine.pools == pools
+
+
+async def test_a_machine_under_watch_agrees_for_an_hour(tmp_path: Path) -> None:
+    async with bench(tmp_path, "antminer-s21", "antminer-new") as b:
+        await b.device.read()
+        with_watts = 0
+        for _ in range(50):
+            b.clock.advance(60.0)
+            reading, truth = await b.device.read(), b.machine.state()
+            assert reading.hashrate_5s_ths == pytest.approx(truth.hashrate_5s_ths, rel=1e-3)
+            assert reading.power_w is None or reading.power_w == pytest.approx(
+                truth.reported_power_w, rel=0.01
+            )
+            with_watts += reading.power_w is not None
+            # Shares may be as old as the last look at the pools, never ahead of the machine.
+            assert reading.shares_accepted is not None
+            assert truth.accepted - reading.shares_accepted <= truth.accepted * 0.2
+        assert with_watts == 40
 
 
 async def configuration(b: Bench) -> dict[str, Any]:
