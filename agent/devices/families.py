@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from agent.clock import Clock
-from agent.devices import antminer_stock, whatsminer_v2, whatsminer_v3
+from agent.devices.antminer import stock as antminer_stock
 from agent.devices.device import Device, Endpoint
+from agent.devices.whatsminer import v2 as whatsminer_v2
+from agent.devices.whatsminer import v3 as whatsminer_v3
 from agent.errors import InputError
 from agent.hardware.profile import HardwareProfile
 from agent.reading import Reading

@@ -11,7 +11,7 @@ from dataclasses import replace
 from agent.clock import Clock
 from agent.devices.device import Endpoint
 from agent.devices.transport import exchange
-from agent.devices.whatsminer_v3 import WhatsminerV3
+from agent.devices.whatsminer.v3 import WhatsminerV3
 from agent.errors import DeviceError, Timeout, Unreachable, Unsupported
 
 _LIMIT_BYTES = 1024 * 1024

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from simulator.machine import Machine
-from simulator.peers.antminer_api import AntminerApi
-from simulator.peers.antminer_status import AntminerStatus
-from simulator.peers.antminer_web import AntminerWeb
+from simulator.peers.antminer.api import AntminerApi
+from simulator.peers.antminer.status import AntminerStatus
+from simulator.peers.antminer.web import AntminerWeb
 from simulator.peers.faults import NO_FAULTS, Faults
 from simulator.peers.listener import Handler, Listener
 from simulator.peers.redirect import Redirect
 from simulator.peers.surface import PeerOptions, PeerPorts, Surface
-from simulator.peers.whatsminer_unit import WhatsminerUnit
-from simulator.peers.whatsminer_v2 import WhatsminerV2
-from simulator.peers.whatsminer_v3 import WhatsminerV3
+from simulator.peers.whatsminer.unit import WhatsminerUnit
+from simulator.peers.whatsminer.v2 import WhatsminerV2
+from simulator.peers.whatsminer.v3 import WhatsminerV3
 
 __all__ = ["NO_FAULTS", "Faults", "Peer", "PeerOptions", "PeerPorts", "serve"]
 

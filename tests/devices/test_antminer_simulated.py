@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from agent.clock import ManualClock, ScaledClock
-from agent.devices.antminer_config import usable
-from agent.devices.antminer_stock import AntminerStock, capture, decode
+from agent.devices.antminer.config import usable
+from agent.devices.antminer.stock import AntminerStock, capture, decode
 from agent.devices.device import Credentials, Endpoint, Ports
 from agent.devices.identify import identify_family
 from agent.errors import DeviceError, Malformed, Refused, Unauthorised

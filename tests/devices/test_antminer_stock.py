@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.clock import ManualClock
-from agent.devices.antminer_stock import AntminerStock, capture, decode
+from agent.devices.antminer.stock import AntminerStock, capture, decode
 from agent.errors import DeviceError, Malformed, Refused, Unreachable, Unsupported
 from agent.hardware.bounds import Bounds, PermittedSetting, permit
 from agent.setting import Knob, Setting

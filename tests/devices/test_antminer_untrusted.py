@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.devices.antminer_stock import decode
+from agent.devices.antminer.stock import decode
 from agent.errors import DeviceError
 from agent.reading import Reading
 from agent.telemetry import TELEMETRY_COLUMNS

@@ -13,7 +13,7 @@ import pytest
 from agent.cli import main
 from agent.cli.decode import replies_in
 from agent.clock import ManualClock
-from agent.devices.antminer_stock import decode
+from agent.devices.antminer.stock import decode
 from agent.devices.device import Ports
 from agent.reading import Reading
 from simulator.farm import run_farm

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.clock import Clock, ManualClock
-from agent.devices.antminer_stock import AntminerStock
+from agent.devices.antminer.stock import AntminerStock
 from agent.devices.device import Device, Endpoint, Ports
 from agent.devices.families import FAMILIES
 from agent.poller import Poller, PollTarget

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-from agent.devices.whatsminer_crypto import md5crypt, seal, unseal, v2_keys, v3_token
+from agent.devices.whatsminer.crypto import md5crypt, seal, unseal, v2_keys, v3_token
 
 
 @pytest.mark.parametrize(

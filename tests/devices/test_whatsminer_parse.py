@@ -8,14 +8,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agent.devices import whatsminer_parse_v2, whatsminer_parse_v3
-from agent.devices.whatsminer_errors import describe, error_of, severity
-from agent.devices.whatsminer_fields import mac, power_w
+from agent.devices.whatsminer import parse_v2, parse_v3
+from agent.devices.whatsminer.errors import describe, error_of, severity
+from agent.devices.whatsminer.fields import mac, power_w
 from agent.errors import DeviceError
 from agent.reading import Reading
 
 CASES = Path(__file__).parents[1] / "cases"
-V2_NAMES = [f"{c}.json" for c in (*whatsminer_parse_v2.COMMANDS, "devs", "summary+edevs")]
+V2_NAMES = [f"{c}.json" for c in (*parse_v2.COMMANDS, "devs", "summary+edevs")]
 V3_NAMES = [
     f"{c}.json"
     for c in (
@@ -84,14 +84,14 @@ def check_total(decode: Any, replies: dict[str, bytes]) -> None:
 @example({"summary.json": b'{"STATUS":"S","Msg":{"Power":1e999,"Elapsed":' + b"9" * 5000 + b"}}"})
 @example({"summary.json": b"[" * 100_000})
 def test_any_bytes_under_v2_names_give_a_reading_or_a_device_error(replies: dict[str, bytes]) -> None:
-    check_total(whatsminer_parse_v2.decode, replies)
+    check_total(parse_v2.decode, replies)
 
 
 @QUIET
 @given(st.dictionaries(st.sampled_from(V3_NAMES), RAW, max_size=4))
 @example({"get.device.info.json": b'{"code":0,"msg":' + b'{"miner":' * 500 + b"}"})
 def test_any_bytes_under_v3_names_give_a_reading_or_a_device_error(replies: dict[str, bytes]) -> None:
-    check_total(whatsminer_parse_v3.decode, replies)
+    check_total(parse_v3.decode, replies)
 
 
 def saved(family: str) -> list[Any]:
@@ -106,18 +106,18 @@ def inputs(folder: Path) -> dict[str, bytes]:
 def test_a_saved_v2_case_cut_anywhere_never_escapes_the_error_tree(folder: Path) -> None:
     for name, raw in inputs(folder).items():
         for end in range(0, len(raw), max(1, len(raw) // 40)):
-            check_total(whatsminer_parse_v2.decode, {**inputs(folder), name: raw[:end]})
+            check_total(parse_v2.decode, {**inputs(folder), name: raw[:end]})
 
 
 @pytest.mark.parametrize("folder", saved("whatsminer-v3"))
 def test_a_saved_v3_case_cut_anywhere_never_escapes_the_error_tree(folder: Path) -> None:
     for name, raw in inputs(folder).items():
         for end in range(0, len(raw), max(1, len(raw) // 40)):
-            check_total(whatsminer_parse_v3.decode, {**inputs(folder), name: raw[:end]})
+            check_total(parse_v3.decode, {**inputs(folder), name: raw[:end]})
 
 
 def test_no_password_in_a_pool_url_reaches_the_reading() -> None:
-    reading = whatsminer_parse_v2.decode(inputs(CASES / "whatsminer-v2" / "m20s-2021"))
+    reading = parse_v2.decode(inputs(CASES / "whatsminer-v2" / "m20s-2021"))
     assert "secret" not in json.dumps(reading.to_dict())
 
 

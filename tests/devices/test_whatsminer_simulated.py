@@ -10,12 +10,12 @@ import pytest
 
 from agent.clock import ManualClock
 from agent.devices.device import Credentials, Endpoint, Ports
-from agent.devices.whatsminer_v2 import WhatsminerV2
-from agent.devices.whatsminer_v2 import capture as capture_v2
-from agent.devices.whatsminer_v2 import decode as decode_v2
-from agent.devices.whatsminer_v3 import WhatsminerV3
-from agent.devices.whatsminer_v3 import capture as capture_v3
-from agent.devices.whatsminer_v3 import decode as decode_v3
+from agent.devices.whatsminer.v2 import WhatsminerV2
+from agent.devices.whatsminer.v2 import capture as capture_v2
+from agent.devices.whatsminer.v2 import decode as decode_v2
+from agent.devices.whatsminer.v3 import WhatsminerV3
+from agent.devices.whatsminer.v3 import capture as capture_v3
+from agent.devices.whatsminer.v3 import decode as decode_v3
 from agent.errors import (
     DeviceError,
     Malformed,

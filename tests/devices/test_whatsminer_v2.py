@@ -9,7 +9,7 @@ import pytest
 
 from agent.clock import ManualClock
 from agent.devices.device import Credentials, Endpoint, Ports
-from agent.devices.whatsminer_v2 import WhatsminerV2, capture
+from agent.devices.whatsminer.v2 import WhatsminerV2, capture
 from agent.errors import (
     DeviceError,
     Malformed,
@@ -475,7 +475,7 @@ async def test_capabilities_offer_the_knobs_that_the_firmware_shows_again() -> N
 
 
 async def test_capture_saves_what_decode_reads_without_passwords() -> None:
-    from agent.devices.whatsminer_v2 import decode
+    from agent.devices.whatsminer.v2 import decode
 
     async with listening(ScriptedV2()) as peer:
         row = {"URL": "stratum+tcp://p:1", "User": "u", "passwd": "hunter2", "Accepted": 5}

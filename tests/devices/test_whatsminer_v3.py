@@ -10,7 +10,7 @@ import pytest
 
 from agent.clock import ManualClock
 from agent.devices.device import Credentials, Endpoint, Ports
-from agent.devices.whatsminer_v3 import WhatsminerV3, capture, decode
+from agent.devices.whatsminer.v3 import WhatsminerV3, capture, decode
 from agent.errors import (
     DeviceError,
     Malformed,

@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-from agent.devices.whatsminer_crypto import md5crypt
+from agent.devices.whatsminer.crypto import md5crypt
 
 HANG = object()
 CLOSE = object()

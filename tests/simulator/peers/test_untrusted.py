@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from agent.clock import ManualClock
 from simulator.machine import Machine, MachineState
 from simulator.peers import PeerOptions
-from simulator.peers.antminer_api import NEW_API, AntminerApi
-from simulator.peers.antminer_conf import MinerConf
+from simulator.peers.antminer.api import NEW_API, AntminerApi
+from simulator.peers.antminer.conf import MinerConf
 from simulator.peers.md5crypt import md5crypt
 from simulator.peers.surface import Surface
-from simulator.peers.whatsminer_tokens import TokenTable
-from simulator.peers.whatsminer_unit import WhatsminerUnit
-from simulator.peers.whatsminer_v2 import WRITES as V2_WRITES
-from simulator.peers.whatsminer_v2 import SilentWrite, WhatsminerV2
-from simulator.peers.whatsminer_v3 import WRITES as V3_WRITES
-from simulator.peers.whatsminer_v3 import WhatsminerV3, write_digest
+from simulator.peers.whatsminer.tokens import TokenTable
+from simulator.peers.whatsminer.unit import WhatsminerUnit
+from simulator.peers.whatsminer.v2 import WRITES as V2_WRITES
+from simulator.peers.whatsminer.v2 import SilentWrite, WhatsminerV2
+from simulator.peers.whatsminer.v3 import WRITES as V3_WRITES
+from simulator.peers.whatsminer.v3 import WhatsminerV3, write_digest
 from simulator.physics_file import default_physics
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from simulator.peers.md5crypt import md5crypt
-from simulator.peers.whatsminer_tokens import BadEnvelope, TokenTable, decrypt, encrypt
-from simulator.peers.whatsminer_v3 import write_digest
+from simulator.peers.whatsminer.tokens import BadEnvelope, TokenTable, decrypt, encrypt
+from simulator.peers.whatsminer.v3 import write_digest
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 OPENSSL_LONG = "fW3178yKPY70TFejaM1Fv."

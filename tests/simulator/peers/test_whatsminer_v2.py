@@ -9,7 +9,8 @@ import pytest
 
 from agent.clock import ManualClock
 from simulator.machine import PoolEntry
-from simulator.peers import Faults, whatsminer_v2
+from simulator.peers import Faults
+from simulator.peers.whatsminer import v2 as whatsminer_v2
 from tests.simulator.peers.conftest import POOLS, MakeMachine, StartPeer
 from tests.simulator.peers.v2_client import log_in
 from tests.simulator.peers.wire import ask, ask_json, http

@@ -1,6 +1,6 @@
 """MachineState as the JSON of the newer Antminer API, which 4028 and the web pages share.
 
-`STATUS` is an object here and keys are lower case. Units as in `antminer_layouts`.
+`STATUS` is an object here and keys are lower case. Units as in `layouts`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from simulator.machine import MachineState, PoolEntry
-from simulator.peers.antminer_layouts import (
+from simulator.peers.antminer.layouts import (
     Json,
     asic_map,
     epoch,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.devices.antminer_fields import (
+from agent.devices.antminer.fields import (
     GH,
     Json,
     celsius,

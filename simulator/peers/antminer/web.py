@@ -11,10 +11,10 @@ from collections.abc import Callable
 from urllib.parse import parse_qs
 
 from simulator.machine import MachineState, PoolEntry
-from simulator.peers.antminer_api import AntminerApi
-from simulator.peers.antminer_conf import MinerConf, answer, padded_pools
-from simulator.peers.antminer_layouts import Json, is_silent, legacy_header, legacy_pools, legacy_stats
-from simulator.peers.antminer_layouts import legacy_summary as summary_row
+from simulator.peers.antminer.api import AntminerApi
+from simulator.peers.antminer.conf import MinerConf, answer, padded_pools
+from simulator.peers.antminer.layouts import Json, is_silent, legacy_header, legacy_pools, legacy_stats
+from simulator.peers.antminer.layouts import legacy_summary as summary_row
 from simulator.peers.digest import DigestGate
 from simulator.peers.http import Request, Response, html_page, serve_connection
 from simulator.peers.listener import Hangup, compact

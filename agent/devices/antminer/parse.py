@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from agent.devices.antminer_errors import errors_of_summary, errors_of_warning
-from agent.devices.antminer_fields import (
+from agent.devices.antminer.errors import errors_of_summary, errors_of_warning
+from agent.devices.antminer.fields import (
     GH,
     Json,
     first,
@@ -24,7 +24,7 @@ from agent.devices.antminer_fields import (
     to_ths,
     total,
 )
-from agent.devices.antminer_layouts import FIRMWARE, Stats, mode_number, parse_stats, type_text, work_mode
+from agent.devices.antminer.layouts import FIRMWARE, Stats, mode_number, parse_stats, type_text, work_mode
 from agent.devices.numbers import count, number, text
 from agent.errors import Malformed, Refused, Unsupported
 from agent.hardware.catalogue import find

@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from agent.clock import Clock
-from agent.devices import whatsminer_envelope as envelope
-from agent.devices import whatsminer_fields as field
-from agent.devices import whatsminer_parse_v2 as parse
 from agent.devices.device import Applied, Capabilities, Endpoint, Identity, ReportedControl
 from agent.devices.redact import redact
 from agent.devices.slow_facts import SlowFacts
-from agent.devices.whatsminer_envelope import REMEDY, Document
-from agent.devices.whatsminer_parse_v2 import decode
-from agent.devices.whatsminer_session import DEFAULT_PASSWORD, V2Session
-from agent.devices.whatsminer_wire import Budget
-from agent.devices.whatsminer_writes import State, Step, Verb, carry_out, governing, plan, shown
+from agent.devices.whatsminer import envelope as envelope
+from agent.devices.whatsminer import fields as field
+from agent.devices.whatsminer import parse_v2 as parse
+from agent.devices.whatsminer.envelope import REMEDY, Document
+from agent.devices.whatsminer.parse_v2 import decode
+from agent.devices.whatsminer.session import DEFAULT_PASSWORD, V2Session
+from agent.devices.whatsminer.wire import Budget
+from agent.devices.whatsminer.writes import State, Step, Verb, carry_out, governing, plan, shown
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
 from agent.reading import Reading

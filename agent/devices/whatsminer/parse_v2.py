@@ -1,6 +1,6 @@
 """Whatsminer API v2 replies (TCP 4028) to a Reading. Pure: bytes and documents in, fields out.
 
-Repairing JSON is `agent.devices.transport`'s work; asking for the replies is `whatsminer_v2`'s.
+Repairing JSON is `agent.devices.transport`'s work; asking for the replies is `v2`'s.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.devices import whatsminer_fields as field
 from agent.devices.numbers import count, number, text
-from agent.devices.whatsminer_envelope import (
+from agent.devices.whatsminer import fields as field
+from agent.devices.whatsminer.envelope import (
     UNKNOWN_ADDRESS,
     Document,
     check,
@@ -18,7 +18,7 @@ from agent.devices.whatsminer_envelope import (
     parse_document,
     split_join,
 )
-from agent.devices.whatsminer_errors import error_of, errors_of
+from agent.devices.whatsminer.errors import error_of, errors_of
 from agent.errors import DeviceError, Malformed
 from agent.reading import Board, MinerError, Pool, Reading
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from simulator.machine import MachineState, PoolEntry
-from simulator.peers.whatsminer_layouts import Json, fan, present_boards, process_start
-from simulator.peers.whatsminer_unit import WhatsminerUnit
+from simulator.peers.whatsminer.layouts import Json, fan, present_boards, process_start
+from simulator.peers.whatsminer.unit import WhatsminerUnit
 
 API_VERSION = "3.0.5"
 UNKNOWN_POWER_W = 2**31 - 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agent.devices.antminer_parse import check_status
+from agent.devices.antminer.parse import check_status
 from agent.devices.device import Endpoint
 from agent.devices.transport import exchange, tolerant_json
 from agent.errors import Malformed, Unsupported

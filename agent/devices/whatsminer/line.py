@@ -9,14 +9,14 @@ import contextlib
 from types import TracebackType
 
 from agent.clock import Clock
-from agent.devices import whatsminer_fields as field
-from agent.devices import whatsminer_parse_v3 as parse
 from agent.devices.device import Credentials, Endpoint
 from agent.devices.numbers import text
-from agent.devices.whatsminer_crypto import v3_token
-from agent.devices.whatsminer_envelope import Document
-from agent.devices.whatsminer_parse_v3 import INFO, Sections
-from agent.devices.whatsminer_wire import Budget, Wire, connect, encode
+from agent.devices.whatsminer import fields as field
+from agent.devices.whatsminer import parse_v3 as parse
+from agent.devices.whatsminer.crypto import v3_token
+from agent.devices.whatsminer.envelope import Document
+from agent.devices.whatsminer.parse_v3 import INFO, Sections
+from agent.devices.whatsminer.wire import Budget, Wire, connect, encode
 from agent.errors import Malformed, Timeout, Unauthorised, Unreachable, WriteDisabled
 
 _ACK_S = 5.0

@@ -1,6 +1,6 @@
 """The cgminer API of stock Antminers on TCP 4028: one JSON request, one JSON reply, then close.
 
-The layouts themselves are in `antminer_layouts` and `antminer_new_layouts`.
+The layouts themselves are in `layouts` and `new_layouts`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from simulator.machine import MachineState
-from simulator.peers import antminer_layouts as layouts
-from simulator.peers import antminer_new_layouts as newer
+from simulator.peers.antminer import layouts as layouts
+from simulator.peers.antminer import new_layouts as newer
 from simulator.peers.faults import send
 from simulator.peers.listener import Hangup, compact, read_json_request
 from simulator.peers.surface import Surface

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from agent.devices import whatsminer_envelope as envelope
-from agent.devices import whatsminer_fields as field
-from agent.devices import whatsminer_parse_v2 as v2
 from agent.devices.numbers import count, number, text
 from agent.devices.transport import tolerant_json
-from agent.devices.whatsminer_envelope import UNKNOWN_ADDRESS, Document
-from agent.devices.whatsminer_errors import errors_of
+from agent.devices.whatsminer import envelope as envelope
+from agent.devices.whatsminer import fields as field
+from agent.devices.whatsminer import parse_v2 as v2
+from agent.devices.whatsminer.envelope import UNKNOWN_ADDRESS, Document
+from agent.devices.whatsminer.errors import errors_of
 from agent.errors import DeviceError, Malformed, Refused, Unauthorised, Unsupported, WriteDisabled
 from agent.reading import Board, MinerError, Pool, Reading
 

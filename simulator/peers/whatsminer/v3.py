@@ -17,14 +17,14 @@ from collections.abc import Callable
 from typing import Any
 
 from simulator.machine import MachineState, PoolEntry
-from simulator.peers import whatsminer_v3_layouts as layouts
 from simulator.peers.faults import send
 from simulator.peers.listener import Hangup, compact
 from simulator.peers.surface import Surface
-from simulator.peers.whatsminer_layouts import Json
-from simulator.peers.whatsminer_tokens import decrypt, salt_of
-from simulator.peers.whatsminer_unit import WhatsminerUnit
-from simulator.peers.whatsminer_v2 import PROCESS_DOWN
+from simulator.peers.whatsminer import v3_layouts as layouts
+from simulator.peers.whatsminer.layouts import Json
+from simulator.peers.whatsminer.tokens import decrypt, salt_of
+from simulator.peers.whatsminer.unit import WhatsminerUnit
+from simulator.peers.whatsminer.v2 import PROCESS_DOWN
 
 MAX_FRAME_BYTES = 64 * 1024
 IDLE_S = 30.0

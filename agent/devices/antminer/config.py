@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.devices.antminer_layouts import FIRMWARE, mode_number, work_mode
+from agent.devices.antminer.layouts import FIRMWARE, mode_number, work_mode
 from agent.devices.numbers import number
 from agent.errors import Malformed, Unsupported
 from agent.hardware.catalogue import find

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.clock import Clock
-from agent.devices import antminer_api as api
-from agent.devices.antminer_layouts import is_new_layout
-from agent.devices.antminer_parse import Replies, check_status, reading_of
-from agent.devices.antminer_web import Web
+from agent.devices.antminer import api as api
+from agent.devices.antminer.layouts import is_new_layout
+from agent.devices.antminer.parse import Replies, check_status, reading_of
+from agent.devices.antminer.web import Web
 from agent.devices.device import Endpoint
 from agent.devices.redact import redact
 from agent.devices.transport import tolerant_json

@@ -15,12 +15,12 @@ from datetime import datetime
 from typing import Any
 
 from agent.clock import Clock
-from agent.devices import antminer_api as api
-from agent.devices.antminer_config import Plan, plan_write, shown, strict_json, unchanged_but_for, usable
-from agent.devices.antminer_layouts import FIRMWARE, is_new_layout, uptime
-from agent.devices.antminer_parse import VENDOR, Replies, reading_of, version_row
-from agent.devices.antminer_saved import capture, decode
-from agent.devices.antminer_web import Web
+from agent.devices.antminer import api as api
+from agent.devices.antminer.config import Plan, plan_write, shown, strict_json, unchanged_but_for, usable
+from agent.devices.antminer.layouts import FIRMWARE, is_new_layout, uptime
+from agent.devices.antminer.parse import VENDOR, Replies, reading_of, version_row
+from agent.devices.antminer.saved import capture, decode
+from agent.devices.antminer.web import Web
 from agent.devices.device import Applied, Capabilities, Endpoint, Identity, ReportedControl
 from agent.devices.numbers import number, text
 from agent.devices.redact import redact

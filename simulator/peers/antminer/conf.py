@@ -10,8 +10,8 @@ import re
 from typing import Any
 
 from simulator.machine import Machine, MachineState, PoolEntry
-from simulator.peers.antminer_layouts import Json
-from simulator.peers.antminer_new_layouts import MODE_NUMBERS
+from simulator.peers.antminer.layouts import Json
+from simulator.peers.antminer.new_layouts import MODE_NUMBERS
 from simulator.peers.surface import Surface
 
 POOL_COUNT = 3

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from simulator.machine import MachineState, PoolEntry
-from simulator.peers import whatsminer_layouts as layouts
 from simulator.peers.faults import hang, send
 from simulator.peers.listener import Hangup, compact, read_json_request
 from simulator.peers.surface import Surface
-from simulator.peers.whatsminer_tokens import BadEnvelope, TokenTable
-from simulator.peers.whatsminer_unit import WhatsminerUnit
+from simulator.peers.whatsminer import layouts as layouts
+from simulator.peers.whatsminer.tokens import BadEnvelope, TokenTable
+from simulator.peers.whatsminer.unit import WhatsminerUnit
 
 REQUEST_LIMIT_BYTES = 16 * 1024
 IDLE_S = 10.0

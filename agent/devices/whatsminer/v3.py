@@ -10,19 +10,19 @@ import json
 from dataclasses import replace
 
 from agent.clock import Clock
-from agent.devices import whatsminer_fields as field
-from agent.devices import whatsminer_parse_v3 as parse
 from agent.devices.device import Applied, Capabilities, Credentials, Endpoint, Identity, ReportedControl
 from agent.devices.redact import redact
 from agent.devices.slow_facts import SlowFacts
-from agent.devices.whatsminer_envelope import REMEDY, Document, process_is_down
-from agent.devices.whatsminer_line import FrameLine, write
-from agent.devices.whatsminer_parse_v2 import without_counts
-from agent.devices.whatsminer_parse_v3 import INFO, SETTING, STATUS, Sections, decode
-from agent.devices.whatsminer_session import V2Session
-from agent.devices.whatsminer_v2 import MODES, WhatsminerV2
-from agent.devices.whatsminer_wire import Budget
-from agent.devices.whatsminer_writes import State, Step, Verb, carry_out, governing, plan, shown
+from agent.devices.whatsminer import fields as field
+from agent.devices.whatsminer import parse_v3 as parse
+from agent.devices.whatsminer.envelope import REMEDY, Document, process_is_down
+from agent.devices.whatsminer.line import FrameLine, write
+from agent.devices.whatsminer.parse_v2 import without_counts
+from agent.devices.whatsminer.parse_v3 import INFO, SETTING, STATUS, Sections, decode
+from agent.devices.whatsminer.session import V2Session
+from agent.devices.whatsminer.v2 import MODES, WhatsminerV2
+from agent.devices.whatsminer.wire import Budget
+from agent.devices.whatsminer.writes import State, Step, Verb, carry_out, governing, plan, shown
 from agent.errors import (
     DeviceError,
     Malformed,

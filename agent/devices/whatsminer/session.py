@@ -12,8 +12,8 @@ from typing import Any
 from agent.clock import Clock
 from agent.devices.device import Endpoint
 from agent.devices.numbers import number, text
-from agent.devices.whatsminer_crypto import V2Keys, seal, unseal, v2_keys
-from agent.devices.whatsminer_envelope import (
+from agent.devices.whatsminer.crypto import V2Keys, seal, unseal, v2_keys
+from agent.devices.whatsminer.envelope import (
     CODE_TOKEN_MAXIMUM,
     Document,
     check,
@@ -21,7 +21,7 @@ from agent.devices.whatsminer_envelope import (
     message,
     parse_document,
 )
-from agent.devices.whatsminer_wire import Budget, connect, encode
+from agent.devices.whatsminer.wire import Budget, connect, encode
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unauthorised, Unreachable, WriteDisabled
 
 # The factory's; the owner must change it before the write API opens.

@@ -1,6 +1,6 @@
 """The envelope of Whatsminer API v2 replies: repairing, status and codes, joined replies.
 
-What the rows inside mean is `whatsminer_parse_v2`'s work.
+What the rows inside mean is `parse_v2`'s work.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agent.devices import whatsminer_fields as field
 from agent.devices.numbers import count, text
 from agent.devices.transport import tolerant_json
+from agent.devices.whatsminer import fields as field
 from agent.errors import DeviceError, Malformed, Refused, Unauthorised, Unsupported, WriteDisabled
 
 Document = dict[str, Any]

@@ -1,0 +1,1 @@
+"""Simulated Antminers with stock firmware, one module per port."""

@@ -1,0 +1,1 @@
+"""Simulated Whatsminers, one module per API."""
