@@ -14,13 +14,23 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from agent.devices.device import Credentials, Endpoint, Ports
-from agent.errors import ConfigError
+from agent.errors import ConfigError, InputError
+from agent.pool_guard import PoolGuard
 from agent.yamlfile import StrictModel, load_yaml
 
 Mode = Literal["observe", "propose", "apply"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
-FAMILIES = ("antminer-stock", "whatsminer-v2", "whatsminer-v3")
+Family = Literal[
+    "antminer-stock",
+    "antminer-old",
+    "whatsminer-v2",
+    "whatsminer-v3",
+    "luxos",
+    "braiins",
+    "vnish",
+    "pyasic-rs",
+]
 
 
 class Range(StrictModel):
@@ -57,6 +67,7 @@ class PortsConfig(StrictModel):
     web: Annotated[int, Field(ge=1, le=65535)] = 80
     status: Annotated[int, Field(ge=1, le=65535)] = 6060
     api_v3: Annotated[int, Field(ge=1, le=65535)] = 4433
+    ssh: Annotated[int, Field(ge=1, le=65535)] = 22
 
 
 class CredentialConfig(StrictModel):
@@ -78,7 +89,7 @@ class MinerConfig(StrictModel):
 
     id: Name | None = None
     address: str
-    family: Literal["antminer-stock", "whatsminer-v2", "whatsminer-v3"] | None = None
+    family: Family | None = None
     model: str | None = None
     tags: list[Name] = []
     credentials: Name | None = None
@@ -223,6 +234,7 @@ class SiteConfig(StrictModel):
     credentials: dict[Name, CredentialConfig] = {}
     bounds_by_model: dict[str, BoundsOverride] = {}
     bounds_by_tag: dict[Name, BoundsOverride] = {}
+    trusted_pools: Annotated[list[str], Field(max_length=200)] = []
     miners: Annotated[list[MinerConfig], Field(min_length=1, max_length=20000)]
 
     @model_validator(mode="after")
@@ -248,6 +260,15 @@ class SiteConfig(StrictModel):
                 )
         return self
 
+    @field_validator("trusted_pools")
+    @classmethod
+    def _pools(cls, value: list[str]) -> list[str]:
+        try:
+            PoolGuard(value)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return value
+
     def mode_of(self, miner: MinerConfig, model: str | None) -> Mode:
         """The most specific mode: miner, then tag (the most careful of several), then model, then site."""
         if miner.mode is not None:
@@ -270,7 +291,9 @@ class SiteConfig(StrictModel):
             entry = self.credentials[miner.credentials]
             secret = read_secret(entry.password_file, entry.systemd_credential)
             login = Credentials(entry.username, secret)
-        ports = Ports(miner.ports.api, miner.ports.web, miner.ports.status, miner.ports.api_v3)
+        ports = Ports(
+            miner.ports.api, miner.ports.web, miner.ports.status, miner.ports.api_v3, miner.ports.ssh
+        )
         return Endpoint(miner.address, ports, login, deadline_s=self.poll.deadline_s)
 
 

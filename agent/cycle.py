@@ -26,6 +26,8 @@ from agent.errors import BundleError, DataError, StoreError
 from agent.features import FeatureState
 from agent.fleet import FleetFrame, Unit, build_frame
 from agent.inference import Economics, Predictor, choose_predictor
+from agent.pool_guard import PoolGuard
+from agent.pool_watch import PoolWatch
 from agent.records import Act, Alert, Recommendation, Summary
 from agent.site import Site
 from agent.store import Store
@@ -61,6 +63,7 @@ class Cycle:
         self._saved_at = clock.now()
         self._seen_at: list[datetime | None] = [None] * len(site.members)
         self._doubled: set[str] = set()
+        self._pools = PoolWatch(PoolGuard(config.trusted_pools))
         self._acts: set[asyncio.Task[None]] = set()
         self.number = 0
         self.actuator = Actuator(store, site, clock, config.site.id, self._profit_of)
@@ -82,6 +85,7 @@ class Cycle:
         frame = build_frame(now, units, results, max_age_s=oldest_s)
         self._note_times(results)
         self._alert_on(now, doubled)
+        self._watch_pools(results, now)
         self._conditions = self._money.conditions(now)
         self._features.align([unit.miner_id for unit in units])
         self._features.observe(frame, self._conditions)
@@ -326,7 +330,22 @@ class Cycle:
             self._alert(f"mac-{mac}", now, "info", f"MAC {mac} is unique again", cleared=True)
         self._doubled = set(doubled)
 
-    def _alert(self, key: str, now: datetime, severity: str, text: str, *, cleared: bool = False) -> None:
+    def _watch_pools(self, results: Sequence[PollResult], now: datetime) -> None:
+        seen = zip(self._site.members, results, strict=True)
+        for found in self._pools.look((member.miner_id, result.reading) for member, result in seen):
+            severity, cleared = ("critical", False) if found.strangers else ("info", True)
+            self._alert(found.key, now, severity, found.words, cleared=cleared, miner_id=found.miner_id)
+
+    def _alert(
+        self,
+        key: str,
+        now: datetime,
+        severity: str,
+        text: str,
+        *,
+        cleared: bool = False,
+        miner_id: str | None = None,
+    ) -> None:
         alert = Alert.model_validate(
             {
                 "key": key,
@@ -335,6 +354,7 @@ class Cycle:
                 "severity": severity,
                 "text": text[:2000],
                 "cleared": cleared,
+                "miner_id": miner_id,
             }
         )
         if self._store.put_alert(alert) and not cleared:

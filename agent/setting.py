@@ -17,6 +17,7 @@ class Knob(StrEnum):
     POWER_PERCENT = "power_percent"
     HASHRATE_PERCENT = "hashrate_percent"
     FREQUENCY_PERCENT = "frequency_percent"
+    VOLTAGE_PERCENT = "voltage_percent"
     STOP = "stop"
 
 

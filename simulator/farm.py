@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from agent.clock import Clock, ManualClock
 from agent.errors import HashmarginError, InputError
@@ -40,6 +41,12 @@ __all__ = [
     "run_farm",
 ]
 
+_FIRMWARE: Mapping[str, Literal["old", "luxos", "braiins", "vnish"]] = {
+    "antminer-old": "old",
+    "luxos": "luxos",
+    "braiins": "braiins",
+    "vnish": "vnish",
+}
 _STARTING_AT_ONCE = 64
 
 
@@ -202,6 +209,7 @@ def _set(machine: Machine, initial: Initial) -> None:
 
 async def _serve(miner: FarmMiner, machine: Machine) -> Peer:
     options = PeerOptions(
+        firmware=_FIRMWARE.get(miner.firmware, "stock"),
         layout="new" if miner.firmware == "antminer-new" else "legacy",
         username=None if miner.login is None else miner.login.username,
         password=None if miner.login is None else miner.login.password,
@@ -231,7 +239,7 @@ async def _serve(miner: FarmMiner, machine: Machine) -> Peer:
 def _miners(file: FarmFile, group: Group, physics: Physics) -> list[FarmMiner]:
     model = physics.model(group.model)
     firmware = group.firmware or model.firmware
-    if firmware.startswith("antminer") != (model.vendor == "bitmain"):
+    if firmware.startswith("whatsminer") != (model.vendor == "microbt"):
         raise InputError(f"firmware {firmware} does not run on {model.key}, which is of {model.vendor}")
     offset = file.port_offset
     ports = PeerPorts(
@@ -239,6 +247,7 @@ def _miners(file: FarmFile, group: Group, physics: Physics) -> list[FarmMiner]:
         group.ports.web + offset,
         group.ports.status + offset,
         group.ports.api_v3 + offset,
+        group.ports.ssh + offset,
     )
     percent = group.offers_hashrate_percent
     miners = []

@@ -58,6 +58,7 @@ class FarmPorts(StrictModel):
     web: Port = 80
     status: Port = 6060
     api_v3: Port = 4433
+    ssh: Port = 22
 
 
 class Login(StrictModel):
@@ -166,7 +167,13 @@ class FarmFile(StrictModel):
     def _check(self) -> Self:
         seen: dict[str, int] = {}
         for number, group in enumerate(self.groups):
-            ports = (group.ports.api, group.ports.web, group.ports.status, group.ports.api_v3)
+            ports = (
+                group.ports.api,
+                group.ports.web,
+                group.ports.status,
+                group.ports.api_v3,
+                group.ports.ssh,
+            )
             if max(ports) + self.port_offset > 65535:
                 raise ValueError(f"groups.{number}: port {max(ports)} + {self.port_offset} is above 65535")
             for address in addresses_of(group):

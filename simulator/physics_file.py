@@ -22,7 +22,16 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Celsius = Annotated[float, Field(ge=-60.0, le=150.0)]
 Point = tuple[NotNegative, NotNegative]
-FirmwareKind = Literal["antminer-legacy", "antminer-new", "whatsminer-v2", "whatsminer-v3"]
+FirmwareKind = Literal[
+    "antminer-legacy",
+    "antminer-new",
+    "antminer-old",
+    "luxos",
+    "braiins",
+    "vnish",
+    "whatsminer-v2",
+    "whatsminer-v3",
+]
 DEFAULT_FILE = Path(__file__).parent / "physics" / "default.yaml"
 # How far beyond rated a curve must carry: high mode, a generous unit and a raised frequency together.
 CURVE_REACH = 1.5

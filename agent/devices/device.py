@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.hardware.bounds import PermittedSetting
-from agent.reading import Reading
+from agent.pool_guard import PermittedPools
+from agent.reading import Pool, Reading
 from agent.setting import Knob, Setting
 
 
@@ -18,6 +19,7 @@ class Ports:
     web: int = 80
     status: int = 6060
     api_v3: int = 4433
+    ssh: int = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,15 @@ class Identity:
 class ReportedControl:
     """What the firmware itself says of one knob; None where it says nothing.
 
-    `choices` holds work modes; `minimum` and `maximum` are in the knob's unit.
+    `choices` holds work modes; `minimum` and `maximum` are in the knob's unit. `values` are the only
+    numbers that the firmware takes (presets), rising; None where any number in the range will do.
     """
 
     knob: Knob
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] | None = None
+    values: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,23 @@ class Applied:
     sent: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class PoolsApplied:
+    """What one `set_pools` observed; the miner's own list tells the truth.
+
+    Args:
+        acknowledged: True: the miner said OK; None: no answer (unknown, never "failed").
+        already_set: True: the read showed these pools, so nothing was sent.
+        before: the pools read before the write.
+        readback: the pools read after the write, None where they could not be read yet.
+    """
+
+    acknowledged: bool | None
+    already_set: bool
+    before: tuple[Pool, ...]
+    readback: tuple[Pool, ...] | None
+
+
 class Device(Protocol):
     """One miner behind one firmware API.
 
@@ -135,4 +156,12 @@ class Device(Protocol):
 
     async def apply(self, setting: PermittedSetting) -> Applied:
         """Read, write if needed, read back. Raises before writing when the first read fails."""
+        ...
+
+    async def set_pools(self, pools: PermittedPools) -> PoolsApplied:
+        """Read, replace the pools if they differ, read back. Everything else on the miner stays as it is.
+
+        Raises:
+            Unsupported: this driver does not write pools. DeviceError: before writing, when a read fails.
+        """
         ...

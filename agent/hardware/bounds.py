@@ -24,6 +24,7 @@ class Bounds:
         knob: the control.
         minimum, maximum: inclusive, in the knob's unit; None for work modes and stop.
         choices: allowed work modes, None for numeric knobs and stop.
+        values: the only numbers that the firmware takes, rising; None where any number inside will do.
         binding: which of profile, firmware or site set each end, for messages.
     """
 
@@ -32,6 +33,7 @@ class Bounds:
     maximum: float | None = None
     choices: tuple[str, ...] | None = None
     binding: str = "profile"
+    values: tuple[float, ...] | None = None
 
     def intersect(self, other: Bounds) -> Bounds:
         """The stricter of two bounds on one knob. An empty result permits nothing."""
@@ -42,8 +44,12 @@ class Bounds:
         choices = self.choices
         if other.choices is not None:
             choices = other.choices if choices is None else tuple(c for c in choices if c in other.choices)
-        changed = (low, high, choices) != (self.minimum, self.maximum, self.choices)
-        return Bounds(self.knob, low, high, choices, other.binding if changed else self.binding)
+        values = self.values
+        if other.values is not None:
+            values = other.values if values is None else tuple(v for v in values if v in other.values)
+        before = (self.minimum, self.maximum, self.choices, self.values)
+        changed = (low, high, choices, values) != before
+        return Bounds(self.knob, low, high, choices, other.binding if changed else self.binding, values)
 
     def allows(self, setting: Setting) -> bool:
         """True if `setting` is of this knob and inside. An unknown numeric end allows nothing."""
@@ -55,6 +61,8 @@ class Bounds:
             return self.choices is not None and setting.value in self.choices
         if not isinstance(setting.value, int | float) or self.minimum is None or self.maximum is None:
             return False
+        if self.values is not None and setting.value not in self.values:
+            return False
         return math.isfinite(setting.value) and self.minimum <= setting.value <= self.maximum
 
     def describe(self) -> str:
@@ -65,6 +73,9 @@ class Bounds:
             return f"{self.knob} {', '.join(self.choices) or 'nothing'} ({self.binding})"
         if self.minimum is None or self.maximum is None:
             return f"{self.knob} with no known range ({self.binding})"
+        if self.values is not None:
+            inside = (f"{v:g}" for v in self.values if self.minimum <= v <= self.maximum)
+            return f"{self.knob} one of {', '.join(inside) or 'nothing'} ({self.binding})"
         return f"{self.knob} {self.minimum:g} to {self.maximum:g} ({self.binding})"
 
 
@@ -103,7 +114,12 @@ def nearest_permitted(setting: Setting, bounds: Iterable[Bounds]) -> Setting | N
     high = min((b.maximum for b in seen if b.maximum is not None), default=None)
     if low is None or high is None or low > high or not isinstance(setting.value, int | float):
         return None
-    return Setting(setting.knob, min(high, max(low, float(setting.value))))
+    wanted = min(high, max(low, float(setting.value)))
+    listed = [set(b.values) for b in seen if b.values is not None]
+    if not listed:
+        return Setting(setting.knob, wanted)
+    inside = [v for v in set.intersection(*listed) if low <= v <= high]
+    return Setting(setting.knob, min(inside, key=lambda v: (abs(v - wanted), v))) if inside else None
 
 
 def _higher(mine: float | None, theirs: float | None) -> float | None:

@@ -91,7 +91,9 @@ def _reported(
         return bound.intersect(Bounds(bound.knob, choices=said.choices, binding="firmware"))
     if bound.knob is Knob.STOP:
         return bound
-    return bound.intersect(Bounds(bound.knob, said.minimum, said.maximum, binding="firmware"))
+    return bound.intersect(
+        Bounds(bound.knob, said.minimum, said.maximum, binding="firmware", values=said.values)
+    )
 
 
 def _narrow(

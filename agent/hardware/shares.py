@@ -146,14 +146,26 @@ def candidate_settings(
         elif bound.knob is Knob.WORK_MODE:
             modes = (Setting(Knob.WORK_MODE, mode) for mode in bound.choices or ())
             found += [mode for mode in modes if not (stoppable if mode.stops_hashing else limited)]
+        elif bound.knob is Knob.VOLTAGE_PERCENT:
+            # What a lower voltage does to stability no curve says: it is for people, never for a plan.
+            continue
         elif bound.knob is Knob.POWER_PERCENT and _below_rated(profile, current):
             continue
         elif bound.minimum is not None and bound.maximum is not None:
-            values = _grid(bound.minimum, bound.maximum, control.step or 1.0, count)
+            values = _values(bound, bound.minimum, bound.maximum, control.step or 1.0, count)
             found += [Setting(bound.knob, value) for value in values]
     allowed = (setting for setting in dict.fromkeys(found) if _allowed(setting, bounds))
     known = [(nominal_share(profile, firmware, setting), setting) for setting in allowed]
     return tuple(s for share, s in sorted(known, key=lambda pair: pair[0]) if math.isfinite(share))
+
+
+def _values(bound: Bounds, low: float, high: float, step: float, count: int) -> list[float]:
+    if bound.values is None:
+        return _grid(low, high, step, count)
+    listed = [value for value in bound.values if low <= value <= high]
+    if len(listed) <= count:
+        return listed
+    return [listed[round(i * (len(listed) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
 def _grid(low: float, high: float, step: float, count: int) -> list[float]:

@@ -79,7 +79,13 @@ async def serve(machine: Machine, address: str, ports: PeerPorts, options: PeerO
     """
     surface = Surface(machine, options)
     handlers = _handlers(surface, address)
-    asked = {"api": ports.api, "web": ports.web, "status": ports.status, "api_v3": ports.api_v3}
+    asked = {
+        "api": ports.api,
+        "web": ports.web,
+        "status": ports.status,
+        "api_v3": ports.api_v3,
+        "ssh": ports.ssh,
+    }
     listeners = {
         name: Listener(
             address,
@@ -101,12 +107,26 @@ async def serve(machine: Machine, address: str, ports: PeerPorts, options: PeerO
 
 def _handlers(surface: Surface, address: str) -> dict[str, Handler]:
     if surface.machine.state().vendor == "bitmain":
-        api = AntminerApi(surface)
-        return {
-            "api": api.handle,
-            "web": AntminerWeb(surface, api, address).handle,
-            "status": AntminerStatus(surface).handle,
-        }
+        return _ANTMINER[surface.options.firmware](surface, address)
+    return _whatsminer(surface, address)
+
+
+def _antminer_stock(surface: Surface, address: str) -> dict[str, Handler]:
+    api = AntminerApi(surface)
+    return {
+        "api": api.handle,
+        "web": AntminerWeb(surface, api, address).handle,
+        "status": AntminerStatus(surface).handle,
+    }
+
+
+# Firmware of `PeerOptions` -> the servers of an Antminer that runs it, by port name.
+_ANTMINER: dict[str, Callable[[Surface, str], dict[str, Handler]]] = {
+    "stock": _antminer_stock,
+}
+
+
+def _whatsminer(surface: Surface, address: str) -> dict[str, Handler]:
     unit = WhatsminerUnit(surface)
     handlers: dict[str, Handler] = {
         "api": WhatsminerV2(surface, unit, address).handle,

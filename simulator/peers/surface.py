@@ -26,6 +26,7 @@ class PeerPorts:
     web: int = 80
     status: int = 6060
     api_v3: int = 4433
+    ssh: int = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class PeerOptions:
     """How one peer behaves, where that is not the machine's doing.
 
     Args:
+        firmware: what runs on the control board; `old` is the stock firmware of the S9 and S17 generations.
         layout: Antminer: `legacy` (S19 era and before) or `new` (S19 XP, S21: a sleeping unit answers
             with empty lists). Both answer `new_api` on modern firmware.
         username: account of the web page or of API v3; None is the factory default.
@@ -44,6 +46,7 @@ class PeerOptions:
         faults: switches to start with.
     """
 
+    firmware: Literal["stock", "old", "luxos", "braiins", "vnish"] = "stock"
     layout: Literal["legacy", "new"] = "legacy"
     username: str | None = None
     password: str | None = None

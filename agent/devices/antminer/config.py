@@ -113,15 +113,25 @@ def plan_write(conf: Mapping[str, Any], target: Setting, model: str | None, addr
     profile = find(model) if model is not None else None
     if profile is not None and profile.control(FIRMWARE, target.knob) is None:
         raise Unsupported(address, f"{profile.key}: {target.knob} is not known to be settable")
-    # What is null on reading is missing on the device, and stays missing.
-    body = {key: value for key, value in conf.items() if value is not None}
     changes: dict[str, int | str] = {}
     if target.knob is Knob.HASHRATE_PERCENT:
-        changes[_PERCENT] = body[_PERCENT] = _percent_text(conf, target, address)
-    mode = _mode_to_write(conf, target, profile, address)
+        changes[_PERCENT] = _percent_text(conf, target, address)
+    changes[_READ_MODE] = _mode_to_write(conf, target, profile, address)
+    return _whole(conf, changes)
+
+
+def unchanged_mode(conf: Mapping[str, Any]) -> Plan:
+    """The configuration to send so that everything stays, the mode too: that is a reload, no restart."""
+    plan = _whole(conf, {_READ_MODE: mode_number(conf.get(_READ_MODE)) or 0})
+    return Plan(plan.body, {})
+
+
+def _whole(conf: Mapping[str, Any], changes: dict[str, int | str]) -> Plan:
+    # What is null on reading is missing on the device, and stays missing.
+    body = {key: value for key, value in conf.items() if value is not None} | changes
+    mode = changes[_READ_MODE]
     # Some firmware takes only text, some only numbers: answer in the type it speaks itself.
     body[_WRITE_MODE] = body[_READ_MODE] = str(mode) if isinstance(conf.get(_READ_MODE), str) else mode
-    changes[_READ_MODE] = mode
     if conf.get(_READ_LEVEL) is not None:
         body[_WRITE_LEVEL] = conf[_READ_LEVEL]
     return Plan(body, changes)

@@ -19,14 +19,23 @@ from agent.devices.antminer import api as api
 from agent.devices.antminer.config import Plan, plan_write, shown, strict_json, unchanged_but_for, usable
 from agent.devices.antminer.layouts import FIRMWARE, is_new_layout, uptime
 from agent.devices.antminer.parse import VENDOR, Replies, reading_of, version_row
+from agent.devices.antminer.pools import plan_pools, pools_of
 from agent.devices.antminer.saved import capture, decode
 from agent.devices.antminer.web import Web
-from agent.devices.device import Applied, Capabilities, Endpoint, Identity, ReportedControl
+from agent.devices.device import (
+    Applied,
+    Capabilities,
+    Endpoint,
+    Identity,
+    PoolsApplied,
+    ReportedControl,
+)
 from agent.devices.numbers import number, text
 from agent.devices.redact import redact
 from agent.devices.slow_facts import SlowFacts
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unauthorised, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
+from agent.pool_guard import PermittedPools
 from agent.reading import Reading
 from agent.setting import Knob
 
@@ -171,6 +180,27 @@ class AntminerStock:
             before=before,
             readback=shown(after, target.knob, model) if after is not None else None,
             sent=f"POST set_miner_conf.cgi {redact(json.dumps(plan.body).encode()).decode()}",
+        )
+
+    async def set_pools(self, pools: PermittedPools) -> PoolsApplied:
+        """See `Device.set_pools`. The mode stays, so that the firmware reloads and keeps on hashing."""
+        async with self._web:
+            conf = await self._read_config()
+            plan = plan_pools(conf, pools.pools)
+            before = pools_of(conf)
+            if plan is None:
+                return PoolsApplied(None, already_set=True, before=before, readback=before)
+            acknowledged = await self._write(plan)
+            after = await self._read_back()
+        self._slow.drop(CONFIG)
+        self._slow.make_due(POOLS)
+        if after is not None and not unchanged_but_for(plan, conf, after):
+            log.error("%s: the write changed more of the configuration than the pools", self.endpoint.address)
+        return PoolsApplied(
+            acknowledged=acknowledged,
+            already_set=False,
+            before=before,
+            readback=pools_of(after) if after is not None else None,
         )
 
     # -- writing ---------------------------------------------------------------------------------

@@ -100,8 +100,20 @@ def unseal(keys: V2Keys, sealed: str) -> bytes | None:
 
 def v3_token(command: str, password: str, salt: str, ts: int) -> str:
     """The eight characters that authorise one v3 write at device time `ts` (Unix seconds)."""
-    digest = hashlib.sha256(_bytes(f"{command}{password}{salt}{ts}")).digest()
-    return base64.b64encode(digest).decode()[:8]
+    return base64.b64encode(_v3_digest(command, password, salt, ts)).decode()[:8]
+
+
+def v3_seal(command: str, password: str, salt: str, ts: int, param: Any) -> str:
+    """The param of a v3 write that holds secrets: AES-256-ECB under the login's whole digest, base64."""
+    plain = json.dumps(param, separators=(",", ":")).encode()
+    plain += b"\0" * (-len(plain) % _BLOCK)
+    key = _v3_digest(command, password, salt, ts)
+    cipher = Cipher(algorithms.AES(key), ECB()).encryptor()  # noqa: S305 - the firmware's choice
+    return base64.b64encode(cipher.update(plain) + cipher.finalize()).decode()
+
+
+def _v3_digest(command: str, password: str, salt: str, ts: int) -> bytes:
+    return hashlib.sha256(_bytes(f"{command}{password}{salt}{ts}")).digest()
 
 
 def _bytes(text: str) -> bytes:

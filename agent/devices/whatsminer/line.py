@@ -13,7 +13,7 @@ from agent.devices.device import Credentials, Endpoint
 from agent.devices.numbers import text
 from agent.devices.whatsminer import fields as field
 from agent.devices.whatsminer import parse_v3 as parse
-from agent.devices.whatsminer.crypto import v3_token
+from agent.devices.whatsminer.crypto import v3_seal, v3_token
 from agent.devices.whatsminer.envelope import Document
 from agent.devices.whatsminer.parse_v3 import INFO, Sections
 from agent.devices.whatsminer.wire import Budget, Wire, connect, encode
@@ -85,12 +85,15 @@ async def write(
     request: tuple[str, object],
     switch: bool | None,
     budget: Budget,
+    *,
+    sealed: bool = False,
 ) -> bool | None:
     """Send one write, once.
 
     Args:
         request: command and param.
         switch: whether the miner says that its write API is open.
+        sealed: encrypt the param, as the firmware wants it for what holds passwords.
 
     Returns:
         True: the miner said OK. None: no answer that can be read, so unknown.
@@ -108,6 +111,8 @@ async def write(
     # The token is made with the miner's own time, so that a wrong clock does not void it.
     ts = int((field.moment(document.get("when")) or clock.now()).timestamp())
     token = v3_token(command, login.password, salt, ts)
+    if sealed:
+        param = v3_seal(command, login.password, salt, ts, param)
     payload = {"cmd": command, "param": param, "ts": ts, "account": login.username, "token": token}
     async with connect(address, endpoint.ports.api_v3, budget.left()) as wire:
         try:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from agent.clock import Clock
-from agent.devices.device import Applied, Capabilities, Endpoint, Identity, ReportedControl
+from agent.devices.device import Applied, Capabilities, Endpoint, Identity, PoolsApplied, ReportedControl
 from agent.devices.redact import redact
 from agent.devices.slow_facts import SlowFacts
 from agent.devices.whatsminer import envelope as envelope
@@ -19,12 +19,14 @@ from agent.devices.whatsminer import fields as field
 from agent.devices.whatsminer import parse_v2 as parse
 from agent.devices.whatsminer.envelope import REMEDY, Document
 from agent.devices.whatsminer.parse_v2 import decode
+from agent.devices.whatsminer.pools import numbered, same_pools
 from agent.devices.whatsminer.session import DEFAULT_PASSWORD, V2Session
 from agent.devices.whatsminer.wire import Budget
 from agent.devices.whatsminer.writes import State, Step, Verb, carry_out, governing, plan, shown
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
-from agent.reading import Reading
+from agent.pool_guard import PermittedPools, PoolLogin
+from agent.reading import Pool, Reading
 from agent.setting import Knob
 
 __all__ = ["WhatsminerV2", "capture", "commands_of", "decode"]
@@ -162,6 +164,44 @@ class WhatsminerV2:
             readback=shown(after, knob) if after is not None else None,
             sent=sent,
         )
+
+    async def set_pools(self, pools: PermittedPools) -> PoolsApplied:
+        """Read, replace where they differ, read back. Passwords are not told, so they are not compared.
+
+        Raises:
+            DeviceError: the read before failed (nothing was sent), or the miner refused.
+        """
+        budget = self._budget(self.endpoint.write_deadline_s)
+        before = await self.pools(budget)
+        if same_pools(before, pools.pools):
+            return PoolsApplied(None, already_set=True, before=before, readback=before)
+        acknowledged = await self.send_pools(pools.pools, budget)
+        after: tuple[Pool, ...] | None = None
+        with contextlib.suppress(DeviceError):
+            after = await self.pools(budget)
+        return PoolsApplied(acknowledged, already_set=False, before=before, readback=after)
+
+    async def pools(self, budget: Budget) -> tuple[Pool, ...]:
+        """The pools as the miner lists them now.
+
+        Raises:
+            DeviceError: they could not be read whole.
+        """
+        document = await self._session.read("pools", budget, self.endpoint.deadline_s)
+        found = parse.reading_of({"pools": document}, None).pools
+        if found is None:
+            raise Malformed(self.endpoint.address, "pools: no list of pools came; nothing is written")
+        return found
+
+    async def send_pools(self, pools: Sequence[PoolLogin], budget: Budget) -> bool | None:
+        """Send `update_pools`, once. True: the miner said OK; None: no answer.
+
+        Raises:
+            DeviceError: nothing was sent, or the miner refused.
+        """
+        ack_s = min(_ACK_S, self.endpoint.write_deadline_s / 4.0)
+        self._slow.make_due("pools")
+        return await self._session.write("update_pools", numbered(pools), budget, ack_s)
 
     async def send(self, step: Step, budget: Budget) -> tuple[bool | None, str]:
         """Send one step, once. Returns the answer, None where none came, and the words for the journal.

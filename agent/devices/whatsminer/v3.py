@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.clock import Clock
-from agent.devices.device import Applied, Capabilities, Credentials, Endpoint, Identity, ReportedControl
+from agent.devices.device import (
+    Applied,
+    Capabilities,
+    Credentials,
+    Endpoint,
+    Identity,
+    PoolsApplied,
+    ReportedControl,
+)
 from agent.devices.redact import redact
 from agent.devices.slow_facts import SlowFacts
 from agent.devices.whatsminer import fields as field
@@ -19,6 +28,7 @@ from agent.devices.whatsminer.envelope import REMEDY, Document, process_is_down
 from agent.devices.whatsminer.line import FrameLine, write
 from agent.devices.whatsminer.parse_v2 import without_counts
 from agent.devices.whatsminer.parse_v3 import INFO, SETTING, STATUS, Sections, decode
+from agent.devices.whatsminer.pools import listed, same_pools
 from agent.devices.whatsminer.session import V2Session
 from agent.devices.whatsminer.v2 import MODES, WhatsminerV2
 from agent.devices.whatsminer.wire import Budget
@@ -33,7 +43,8 @@ from agent.errors import (
     WriteDisabled,
 )
 from agent.hardware.bounds import PermittedSetting
-from agent.reading import Reading
+from agent.pool_guard import PermittedPools, PoolLogin
+from agent.reading import Pool, Reading
 from agent.setting import Knob
 
 __all__ = ["WhatsminerV3", "capture", "commands_of", "decode"]
@@ -166,6 +177,55 @@ class WhatsminerV3:
             readback=readback,
             sent=sent,
         )
+
+    async def set_pools(self, pools: PermittedPools) -> PoolsApplied:
+        """Read, replace where they differ, read back; by v2 where it is to be had. See `Device.set_pools`.
+
+        Raises:
+            DeviceError: the read before failed or the write API is off (nothing was sent), or the
+                miner refused.
+        """
+        budget = self._budget(self.endpoint.write_deadline_s)
+        before, switch = await self._pools_set(budget)
+        if same_pools(before, pools.pools):
+            return PoolsApplied(None, already_set=True, before=before, readback=before)
+        if switch is False:
+            raise WriteDisabled(self.endpoint.address, f"apiswitch is 0; {REMEDY}")
+        acknowledged = await self._send_pools(pools.pools, switch, budget)
+        self._slow.make_due("pools")
+        self._slow.drop("shares")
+        after: tuple[Pool, ...] | None = None
+        with contextlib.suppress(DeviceError):
+            after, _ = await self._pools_set(budget)
+        return PoolsApplied(acknowledged, already_set=False, before=before, readback=after)
+
+    async def _pools_set(self, budget: Budget) -> tuple[tuple[Pool, ...], bool | None]:
+        part = self._budget(budget.left(self.endpoint.deadline_s))
+        async with FrameLine(self.endpoint, part) as line:
+            sections = await line.ask(STATUS, "pools")
+            sections |= await self._info(line, ("system",))
+        found = parse.reading_of(sections, None, None).pools
+        if found is None:
+            raise Malformed(self.endpoint.address, "pools: no list of pools came; nothing is written")
+        return found, parse.write_switch(sections)
+
+    async def _send_pools(
+        self, pools: Sequence[PoolLogin], switch: bool | None, budget: Budget
+    ) -> bool | None:
+        if self._by_v2 is not False:
+            try:
+                part = Budget(self.endpoint.address, budget.left(_V2_BUDGET_S))
+                acknowledged = await self._v2.send_pools(pools, part)
+            except Refused:
+                raise
+            except DeviceError:
+                # Each of these was raised before the command could be carried out.
+                self._by_v2 = False
+            else:
+                self._by_v2 = True
+                return acknowledged
+        request = ("set.miner.pools", listed(pools))
+        return await write(self.endpoint, self._clock, self._login, request, switch, budget, sealed=True)
 
     async def _read(self, budget: Budget, again: bool = True) -> Reading:
         if not self._known:

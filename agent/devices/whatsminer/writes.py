@@ -19,6 +19,7 @@ _MOST_PERCENT = 200.0  # liquid-cooled models
 _DEFAULT_LIMIT_W = 99_999  # not a limit: it resets to the default
 _NEAR = 0.5
 _MODES = ("low", "normal", "high")
+_KNOBS = (Knob.STOP, Knob.WORK_MODE, Knob.POWER_LIMIT_W, Knob.POWER_PERCENT)
 
 
 class Verb(StrEnum):
@@ -65,7 +66,7 @@ def plan(permitted: PermittedSetting, state: State, address: str) -> list[Step]:
         Refused: the value is outside what the firmware takes.
     """
     setting = permitted.setting
-    if setting.value == "sleep" or setting.knob in (Knob.HASHRATE_PERCENT, Knob.FREQUENCY_PERCENT):
+    if setting.value == "sleep" or setting.knob not in _KNOBS:
         raise Unsupported(address, f"a stock Whatsminer cannot be set to {setting}")
     if setting.stops_hashing:
         return [] if state.stopped else [Step(Verb.POWER_OFF)]

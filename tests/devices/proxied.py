@@ -1,0 +1,58 @@
+"""Each firmware family behind a proxy that may cut a connection: driver, simulated machine and peer."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from agent.clock import Clock, ManualClock
+from agent.devices.antminer.stock import AntminerStock
+from agent.devices.device import Device, Endpoint, Ports
+from agent.devices.whatsminer.v2 import WhatsminerV2
+from agent.devices.whatsminer.v3 import WhatsminerV3
+from simulator.machine import Machine
+from simulator.peers import Peer, PeerOptions, PeerPorts, serve
+from simulator.physics_file import default_physics
+from tests.devices.cutting_proxy import Cut, CuttingProxy
+
+
+@dataclass(frozen=True)
+class Kind:
+    model: str
+    open: Callable[[Endpoint, Clock], Device]
+    options: PeerOptions
+    without_v2: bool = False
+
+
+KINDS = {
+    "antminer-stock": Kind("antminer-s19-pro", AntminerStock, PeerOptions()),
+    "whatsminer-v2": Kind("whatsminer-m30s-plus-plus", WhatsminerV2, PeerOptions()),
+    "whatsminer-v3": Kind("whatsminer-m60s", WhatsminerV3, PeerOptions(api_v3=True)),
+    "whatsminer-v3-alone": Kind("whatsminer-m60s", WhatsminerV3, PeerOptions(api_v3=True), True),
+}
+
+
+@dataclass
+class Rig:
+    machine: Machine
+    peer: Peer
+    device: Device
+    proxy: CuttingProxy
+
+
+@asynccontextmanager
+async def rig(kind: Kind, cut: Cut | None = None) -> AsyncIterator[Rig]:
+    clock = ManualClock(datetime(2026, 5, 1, tzinfo=UTC))
+    physics = default_physics().model(kind.model)
+    machine = Machine(physics, seed=3, clock=clock, mac="02:11:04:00:00:07", serial="SN7", ambient=21.5)
+    peer = await serve(machine, "127.0.0.1", PeerPorts(0, 0, 0, 0, 0), kind.options)
+    real = peer.ports
+    wired = [real.api, real.web] + ([real.api_v3] if kind.options.api_v3 else [])
+    async with CuttingProxy("127.0.0.1", wired, cut) as proxy:
+        api = 1 if kind.without_v2 else proxy.ports[real.api]
+        ports = Ports(api=api, web=proxy.ports[real.web], status=1, api_v3=proxy.ports.get(real.api_v3, 1))
+        endpoint = Endpoint("127.0.0.1", ports, deadline_s=2.0, write_deadline_s=4.0)
+        try:
+            yield Rig(machine, peer, kind.open(endpoint, clock), proxy)
+        finally:
+            await peer.close()
