@@ -13,15 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.config import MinerConfig, SiteConfig, load_site, read_secret
+from agent.devices.families import FAMILIES
 from agent.errors import ConfigError
 from agent.hardware.bounds import Bounds
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.effective import check_overrides, effective_bounds, overrides_for
 from agent.hardware.jsonschema import schema_text, site_schema
 from agent.hardware.profile import HardwareProfile
-
-# Every family a site file can name runs the vendor's own firmware.
-FIRMWARE = "stock"
 
 HELP = """Check a site file and show what it means.
 
@@ -95,21 +93,27 @@ def _line(config: SiteConfig, miner: MinerConfig, catalogue: Catalogue) -> _Line
         note = "model and bounds are settled when the miner first answers"
         return _Line(miner, None, config.mode_of(miner, None), (), (note,))
     overrides = overrides_for(config, miner, profile.key)
-    bounds = effective_bounds(profile, FIRMWARE, None, overrides)
+    # Until the miner has been asked, the vendor's own firmware is the likeliest.
+    firmware = FAMILIES[miner.family].firmware if miner.family is not None else "stock"
+    bounds = effective_bounds(profile, firmware, None, overrides)
     mode = config.mode_of(miner, profile.key)
-    return _Line(miner, profile, mode, bounds, tuple(_notes(profile, bounds, mode)))
+    return _Line(miner, profile, mode, bounds, tuple(_notes(profile, firmware, bounds, mode)))
 
 
-def _notes(profile: HardwareProfile, bounds: tuple[Bounds, ...], mode: str) -> list[str]:
+def _notes(profile: HardwareProfile, firmware: str, bounds: tuple[Bounds, ...], mode: str) -> list[str]:
     notes = []
     if profile.status == "read-only":
         notes.append("profile is read-only: nothing will be set")
+    elif not profile.controls_of(firmware):
+        notes.append(f"nothing is known to be settable under {firmware} firmware")
+    elif not bounds and all(c.needs_reported_range for c in profile.controls_of(firmware)):
+        pass
     elif not any(_open(bound) for bound in bounds):
         notes.append("the site's bounds leave nothing to set")
     elif mode == "apply" and profile.status == "tested":
         notes.append("applies to a model that is tested on the simulator only")
     if profile.status != "read-only":
-        waiting = [c.knob for c in profile.controls_of(FIRMWARE) if c.needs_reported_range]
+        waiting = [c.knob for c in profile.controls_of(firmware) if c.needs_reported_range]
         notes += [f"{knob} only if the unit reports its range" for knob in waiting]
     return notes
 

@@ -27,6 +27,7 @@ _SHORT = {
     Knob.POWER_PERCENT: "percent",
     Knob.HASHRATE_PERCENT: "hash%",
     Knob.FREQUENCY_PERCENT: "freq%",
+    Knob.VOLTAGE_PERCENT: "volt%",
     Knob.STOP: "stop",
 }
 _UNIT = {"w": " W", "percent": " %", "mode": ""}

@@ -253,5 +253,7 @@ def _bounds_of(control: Control, search: SearchBounds, rated_power_w: float) -> 
     # Hashrate follows frequency in a straight line, so one range serves both percents.
     by_frequency = control.knob in (Knob.FREQUENCY_PERCENT, Knob.HASHRATE_PERCENT)
     share = search.frequency if by_frequency and search.frequency is not None else search.power_limit
+    if control.knob is Knob.VOLTAGE_PERCENT and search.voltage is not None:
+        share = search.voltage
     scale = rated_power_w if control.knob is Knob.POWER_LIMIT_W else 100.0
     return full.intersect(Bounds(control.knob, share.minimum * scale, share.maximum * scale))

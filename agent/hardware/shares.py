@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from agent.hardware.bounds import Bounds
+from agent.hardware.bounds import Bounds, nearest_permitted
 from agent.hardware.profile import Choice, HardwareProfile
 from agent.reading import Reading
 from agent.setting import Knob, Setting
@@ -52,6 +52,9 @@ def nominal_share(profile: HardwareProfile, firmware: str, setting: Setting) -> 
         return value / profile.rated_power_w.value
     if setting.knob is Knob.POWER_PERCENT:
         return value / 100.0
+    if setting.knob is Knob.VOLTAGE_PERCENT:
+        # At the same frequency a chip's power goes with the square of its voltage.
+        return (value / 100.0) ** 2
     return power_share_at(value / 100.0)
 
 
@@ -68,6 +71,8 @@ def nominal_hashrate_share(profile: HardwareProfile, firmware: str, setting: Set
         return math.nan if choice is None else choice.hashrate_share
     if setting.knob in (Knob.HASHRATE_PERCENT, Knob.FREQUENCY_PERCENT):
         return _number(setting) / 100.0
+    if setting.knob is Knob.VOLTAGE_PERCENT:
+        return 1.0
     return hashrate_share_at(nominal_share(profile, firmware, setting))
 
 
@@ -110,7 +115,8 @@ def safe_setting(profile: HardwareProfile, firmware: str, bounds: Sequence[Bound
     setting = Setting.parse(text)
     if setting.knob is Knob.WORK_MODE and percent is not None and percent.maximum is not None:
         return Setting(Knob.HASHRATE_PERCENT, percent.maximum)
-    return setting
+    # Where the firmware takes only its own presets, the nearest one.
+    return nearest_permitted(setting, bounds) or setting
 
 
 def candidate_settings(

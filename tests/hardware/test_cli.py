@@ -37,7 +37,8 @@ def test_list_json_is_one_document_with_every_model(capsys) -> None:
     assert (code, err) == (0, "")
     assert len(models) == 26
     assert models["antminer-s19-pro"]["efficiency_j_th"] == 29.55
-    assert models["antminer-s9"]["controls"] == {"stock": []}
+    assert models["antminer-s9"]["controls"] == {"stock": ["frequency_percent", "voltage_percent"]}
+    assert models["antminer-t21"]["controls"] == {"stock": []}
     assert models["antminer-s21-hyd"]["controls"] == {"stock": []}
 
 
@@ -160,7 +161,7 @@ tariff: {{kind: fixed, price_usd_per_kwh: 0.05}}
 credentials:
   whatsminers: {{username: admin, password_file: secret}}
 miners:
-  - {{id: a, address: 192.0.2.1, model: antminer-s9, credentials: whatsminers, mode: apply}}
+  - {{id: a, address: 192.0.2.1, model: antminer-t21, credentials: whatsminers, mode: apply}}
 {extra}"""
     )
     return path

@@ -82,7 +82,7 @@ def test_a_mode_above_the_search_bounds_is_known_but_not_offered() -> None:
 
 
 def test_an_unknown_firmware_has_no_bounds() -> None:
-    assert PROFILES["antminer-s19"].bounds("vnish") == ()
+    assert PROFILES["antminer-t21"].bounds("vnish") == ()
 
 
 def test_a_stock_antminer_has_no_watt_target() -> None:

@@ -32,6 +32,8 @@ FULL_RANGE = Capabilities(
     (
         ReportedControl(Knob.WORK_MODE),
         ReportedControl(Knob.HASHRATE_PERCENT, 65.0, 100.0),
+        ReportedControl(Knob.FREQUENCY_PERCENT, 50.0, 100.0),
+        ReportedControl(Knob.VOLTAGE_PERCENT, 90.0, 100.0),
         ReportedControl(Knob.POWER_LIMIT_W),
         ReportedControl(Knob.POWER_PERCENT),
         ReportedControl(Knob.STOP),
@@ -122,7 +124,9 @@ def test_a_writable_model_can_stop_and_run_at_rated_and_a_read_only_one_has_no_c
     if profile.status == "read-only":
         assert found == ()
     else:
-        assert found[0] == Setting(Knob.STOP)
+        # Old generations cannot be put to sleep.
+        stops = profile.control("stock", Knob.STOP) is not None
+        assert (found[0] == Setting(Knob.STOP)) is stops
         assert 0.97 <= nominal_share(profile, "stock", found[-1]) <= 1.05
 
 
@@ -231,4 +235,4 @@ def test_the_safe_setting_of_a_unit_with_hashrate_percent_is_the_top_of_that_ran
 
 
 def test_a_profile_without_controls_has_no_safe_setting() -> None:
-    assert safe_setting(PROFILES["antminer-s9"], "stock", ()) is None
+    assert safe_setting(PROFILES["antminer-t21"], "stock", ()) is None
