@@ -60,6 +60,9 @@ class Actuator:
         self._site_id = site_id
         self._profit = profit
         self._seen: dict[str, deque[Observation]] = {}
+        # Acts whose intent is journalled and whose command has not come to an end.
+        self._sending: set[str] = set()
+        self._undos: list[Act] = []
 
     def recover(self) -> list[Act]:
         """Take up what a crash left open, and return it.
@@ -83,20 +86,45 @@ class Actuator:
         """Miners with an act that is not settled."""
         return {act.miner_id for act in self._store.open_acts()}
 
-    async def carry_out(self, recommendation: Recommendation, approved_by: str) -> Act:
-        """Journal, gate and send one approved recommendation.
+    def begin(self, recommendations: Sequence[Recommendation]) -> list[Act]:
+        """Journal the intent of approved recommendations, all or none; each is then to be transmitted.
 
         Raises:
-            StoreError: the journal could not be written; nothing was sent.
+            StoreError: the journal could not be written; nothing may be sent.
         """
-        act = Act(
+        acts = [self._intent(recommendation) for recommendation in recommendations]
+        with self._store.together():
+            for recommendation, act in zip(recommendations, acts, strict=True):
+                self._store.put_recommendation(recommendation.model_copy(update={"status": "applying"}))
+                self._store.put_act(act)
+        self._sending.update(act.id for act in acts)
+        return acts
+
+    def take_undos(self) -> list[Act]:
+        """Undos whose intent is journalled and that are still to be transmitted; each is given once."""
+        undos, self._undos = self._undos, []
+        return undos
+
+    async def transmit(self, act: Act) -> Act:
+        """Gate and send an act whose intent is journalled.
+
+        Raises:
+            StoreError: what became of it could not be stored; telemetry will show it.
+        """
+        try:
+            return await self._send(act)
+        finally:
+            self._sending.discard(act.id)
+
+    def _intent(self, recommendation: Recommendation) -> Act:
+        return Act(
             id=f"{recommendation.id}-act",
             recommendation_id=recommendation.id,
             site_id=self._site_id,
             miner_id=recommendation.miner_id,
             status="intended",
             reason=recommendation.why.summary,
-            approved_by=approved_by,
+            approved_by=recommendation.decided_by or "unknown",
             before=recommendation.current,
             target=recommendation.proposed,
             expected=recommendation.expected,
@@ -106,29 +134,40 @@ class Actuator:
             intended_at=self._clock.now(),
             confirm_by=self._deadline(recommendation.settle_s),
         )
-        self._store.put_recommendation(recommendation.model_copy(update={"status": "applying"}))
-        return await self._send(act)
 
     def observe(self, miner_id: str, observation: Observation) -> None:
         """Keep a reading of a miner that has an act open."""
         window = self._seen.setdefault(miner_id, deque(maxlen=2 * READINGS_TO_JUDGE))
         window.append(observation)
 
-    async def settle(self) -> list[Act]:
-        """Judge every open act; undo those that missed. Returns the acts that were settled."""
+    def settle(self) -> list[Act]:
+        """Judge every open act and journal the undo of those that missed. Returns the acts that were settled.
+
+        Raises:
+            StoreError: the journal could not be written; what it does not hold is judged again.
+        """
         settled = []
         now = self._clock.now()
         for act in self._store.open_acts():
-            if act.status != "sent":
+            if act.id in self._sending:
                 continue
+            if act.status == "intended":
+                # It went out, or may have, and that could not be stored then.
+                act = self._sent(act, {"sent": "unknown: the journal could not be written at the time"})
             verdict = judge(act, tuple(self._seen.get(act.miner_id, ())), now)
             if verdict.kind == "wait":
                 continue
+            # An act that missed and its undo stand in the journal together or not at all.
+            with self._store.together():
+                done, undo = self._conclude(act, verdict)
             self._seen.pop(act.miner_id, None)
-            settled.append(await self._conclude(act, verdict))
+            settled.append(done)
+            if undo is not None:
+                self._sending.add(undo.id)
+                self._undos.append(undo)
         return settled
 
-    async def _conclude(self, act: Act, verdict: Verdict) -> Act:
+    def _conclude(self, act: Act, verdict: Verdict) -> tuple[Act, Act | None]:
         confirmed = verdict.kind == "confirmed"
         done = act.model_copy(
             update={
@@ -144,7 +183,7 @@ class Actuator:
         if confirmed:
             if act.rolls_back is not None:
                 self._mark_undone(act.rolls_back)
-            return done
+            return done, None
         if act.rolls_back is not None:
             self._alert(
                 act, "critical", f"{act.miner_id}: undoing {act.rolls_back} missed too: {verdict.words}"
@@ -152,25 +191,25 @@ class Actuator:
         elif verdict.kind == "unseen":
             self._alert(act, "warning", f"{act.miner_id}: {act.target} cannot be confirmed: {verdict.words}")
         else:
-            await self._undo(done, verdict)
-        return done
+            return done, self._undo(done, verdict)
+        return done, None
 
-    async def _undo(self, act: Act, verdict: Verdict) -> None:
-        """Bring the miner back to its setting before, or as near to it as the bounds allow."""
+    def _undo(self, act: Act, verdict: Verdict) -> Act | None:
+        """The journalled intent to bring the miner back to its setting before, or as near as bounds allow."""
         before = act.before.setting() if act.before is not None else None
         if before is None:
             words = f"{act.miner_id}: {act.target} missed ({verdict.words}); the setting before is unknown"
             self._alert(act, "critical", words)
-            return
+            return None
         if verdict.shown == before:
             self._alert(act, "warning", f"{act.miner_id}: {act.target} had no effect: {verdict.words}")
             self._mark_undone(act.id)
-            return
+            return None
         back = nearest_permitted(before, self._miners.bounds(act.miner_id))
         if back is None:
             words = f"{act.miner_id}: {act.target} missed ({verdict.words}); {before} is not permitted"
             self._alert(act, "critical", words)
-            return
+            return None
         self._alert(act, "warning", f"{act.miner_id}: {act.target} missed, undone to {back}: {verdict.words}")
         undo = Act(
             id=f"{act.id}-undo",
@@ -189,10 +228,10 @@ class Actuator:
             confirm_by=self._deadline(act.settle_s),
             rolls_back=act.id,
         )
-        await self._send(undo)
+        self._store.put_act(undo)
+        return undo
 
     async def _send(self, act: Act) -> Act:
-        self._store.put_act(act)
         try:
             async with self._miners.exclusive(act.miner_id) as device:
                 # Nothing may stand between the gate and the driver.
@@ -229,14 +268,16 @@ class Actuator:
         return sent
 
     def _fail(self, act: Act, words: str) -> Act:
-        self._alert(act, "warning", f"{act.miner_id}: {act.target} was not applied: {words}")
-        return self._settle(act.model_copy(update={"status": "failed"}), words)
+        with self._store.together():
+            self._alert(act, "warning", f"{act.miner_id}: {act.target} was not applied: {words}")
+            return self._settle(act.model_copy(update={"status": "failed"}), words)
 
     def _settle(self, act: Act, words: str) -> Act:
         done = act.model_copy(update={"settled_at": self._clock.now(), "outcome": words[:2000]})
-        self._store.put_act(done)
-        if done.rolls_back is None and done.recommendation_id is not None:
-            self._mark(done.recommendation_id, done)
+        with self._store.together():
+            self._store.put_act(done)
+            if done.rolls_back is None and done.recommendation_id is not None:
+                self._mark(done.recommendation_id, done)
         log.info("act %s %s: %s", done.id, done.status, words)
         return done
 

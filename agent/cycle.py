@@ -5,7 +5,6 @@ State with a life sits here; deciding is `agent.decision`, acting `agent.actuati
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -20,6 +19,7 @@ from agent.conditions import Conditions
 from agent.config import SiteConfig
 from agent.confirm import Observation
 from agent.decision import Round, decision_round
+from agent.dispatch import Dispatcher
 from agent.economics import Economics as Money
 from agent.economics import profit_usd_per_day
 from agent.errors import BundleError, DataError, StoreError
@@ -37,7 +37,6 @@ from agent.telemetry import PollResult
 log = logging.getLogger(__name__)
 _SAVE_STATE_EVERY_S = 600.0
 _CAPABILITIES_PER_CYCLE = 50
-_ACTS_AT_ONCE = 20
 
 
 class Cycle:
@@ -64,9 +63,9 @@ class Cycle:
         self._seen_at: list[datetime | None] = [None] * len(site.members)
         self._doubled: set[str] = set()
         self._pools = PoolWatch(PoolGuard(config.trusted_pools))
-        self._acts: set[asyncio.Task[None]] = set()
         self.number = 0
         self.actuator = Actuator(store, site, clock, config.site.id, self._profit_of)
+        self.dispatcher = Dispatcher(self.actuator, store, site)
 
     async def run(self) -> Summary:
         """One whole cycle.
@@ -93,13 +92,14 @@ class Cycle:
         predictor = self._choose(units, now)
         estimated = self._estimate(predictor, features, frame)
         self._watch(results)
-        await self.actuator.settle()
+        self.actuator.settle()
         # What people decided counts before a new round can replace what they looked at.
         self._expire(now)
         self._take_decisions()
         if self._due(now):
             self._decide(units, frame, features, predictor, estimated)
-        self._start_approved(now)
+        self._approve_by_mode(now)
+        self.dispatcher.start(now)
         summary = self._summarise(frame, predictor, estimated)
         self._store.put_summary(summary)
         self._store.thin_outbox()
@@ -108,8 +108,7 @@ class Cycle:
 
     async def finish(self) -> None:
         """Let commands that are on the wire come to an end, and keep the window state."""
-        if self._acts:
-            await asyncio.gather(*self._acts, return_exceptions=True)
+        await self.dispatcher.finish()
         self._store.put_state("features", self._features.to_bytes())
 
     # -- deciding --------------------------------------------------------------------------------
@@ -194,7 +193,7 @@ class Cycle:
             self._store.put_recommendation(decided)
             self._store.decision_taken(decision.recommendation_id)
 
-    def _start_approved(self, now: datetime) -> None:
+    def _approve_by_mode(self, now: datetime) -> None:
         for recommendation in self._store.recommendations("proposed"):
             member = self._site.find(recommendation.miner_id)
             if member is not None and self._site.mode(member) == "apply":
@@ -203,33 +202,6 @@ class Cycle:
                     update={"status": "approved", "decided_by": words, "decided_at": now}
                 )
                 self._store.put_recommendation(decided)
-        # Approved just now, before a restart, or waiting for a place.
-        for recommendation in self._store.recommendations("approved"):
-            self._start(recommendation, recommendation.decided_by or "unknown")
-
-    def _start(self, recommendation: Recommendation, by: str) -> None:
-        if len(self._acts) >= _ACTS_AT_ONCE or recommendation.id in {task.get_name() for task in self._acts}:
-            return
-        task = asyncio.create_task(self._act(recommendation, by), name=recommendation.id)
-        self._acts.add(task)
-        task.add_done_callback(self._acts.discard)
-
-    async def _act(self, recommendation: Recommendation, by: str) -> None:
-        now = self._clock.now()
-        if recommendation.expires_at <= now:
-            self._store.put_recommendation(recommendation.model_copy(update={"status": "expired"}))
-            return
-        member = self._site.find(recommendation.miner_id)
-        if member is None:
-            # Its MAC has not been read since the start; it may yet turn up before this expires.
-            return
-        if self._site.mode(member) == "observe":
-            self._store.put_recommendation(recommendation.model_copy(update={"status": "superseded"}))
-            return
-        try:
-            await self.actuator.carry_out(recommendation, by)
-        except StoreError as error:
-            log.error("%s was not sent: the journal cannot be written: %s", recommendation.id, error)
 
     def _watch(self, results: Sequence[PollResult]) -> None:
         busy = self.actuator.busy()

@@ -323,7 +323,21 @@ class Store:
             raise StoreError(f"{self.path}: {error}") from error
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """Keep everything that is put inside, or nothing of it. Nothing may be awaited inside.
+
+        Raises:
+            StoreError: it could not be kept.
+        """
+        with self._transaction():
+            yield
+
+    @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._db.in_transaction:
+            # Inside `together`: the outer one decides what is kept.
+            yield
+            return
         try:
             self._db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agent import cycle
+from agent import dispatch
 from agent.clock import ManualClock
 from agent.errors import StoreError, Unreachable
-from agent.records import Recommendation
+from agent.records import Act, Recommendation
 from agent.telemetry import PollResult
 from tests.chain.farms import NOON, Chain, chain, farm_spec, site_file
 from tests.chain.test_cycle import DEAR, mixed, settle
@@ -21,12 +20,12 @@ from tests.chain.test_cycle import DEAR, mixed, settle
 async def test_a_miner_that_waits_for_its_turn_is_not_decided_on_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cycle, "_ACTS_AT_ONCE", 1)
+    monkeypatch.setattr(dispatch, "_CHANGES_AT_ONCE", 1)
     spec = farm_spec(mixed(), tmp_path)
     async with chain(spec, site_file(spec, tmp_path, tariff=DEAR, mode="apply")) as parts:
         for _ in range(40):
             await parts.run(1)
-            await asyncio.gather(*parts.cycle._acts)
+            await parts.cycle.dispatcher.finish()
         assert set(Counter(act.miner_id for act in parts.store.acts()).values()) == {1}
 
 
@@ -41,11 +40,11 @@ async def test_an_approved_change_of_a_miner_that_is_lost_after_a_restart_leaves
     async with chain(spec, path, clock) as parts:
         await next(iter(parts.farm.peers.values())).close()
         await parts.run(2)
-        await asyncio.gather(*parts.cycle._acts)
+        await parts.cycle.dispatcher.finish()
         assert parts.store.open_acts() == []
         assert status(parts, one) == "approved"
         await parts.run(1, 3600.0)
-        await asyncio.gather(*parts.cycle._acts)
+        await parts.cycle.dispatcher.finish()
         assert status(parts, one) == "expired"
 
 
@@ -75,7 +74,7 @@ async def test_in_observe_mode_nothing_that_was_approved_before_is_sent(tmp_path
         one = await approved(parts)
     async with chain(spec, site_file(spec, tmp_path, tariff=DEAR, mode="observe"), clock) as parts:
         await parts.run(2)
-        await asyncio.gather(*parts.cycle._acts)
+        await parts.cycle.dispatcher.finish()
         assert parts.store.acts() == []
         assert status(parts, one) == "superseded"
 
@@ -103,6 +102,73 @@ async def test_an_approval_that_cannot_be_written_is_taken_up_later(
         assert status(parts, one) == "confirmed"
 
 
+async def test_a_missed_act_and_its_undo_are_journalled_together_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = [{**mixed()[2], "initial": {"power_limit_w": 3400.0}}]
+    spec = farm_spec(groups, tmp_path)
+    dear = {"kind": "fixed", "price_usd_per_kwh": 0.30}
+    async with chain(spec, site_file(spec, tmp_path, tariff=dear)) as parts:
+        await parts.run(2)
+        (one,) = parts.proposed()
+        proposed = one.proposed.model_copy(update={"knob": "power_limit_w", "value": 2500.0})
+        update = {"id": "lower", "proposed": proposed, "expected": one.expected_current, "settle_s": 600.0}
+        lower = one.model_copy(update=update)
+        # The unit loses a board: at the new limit it hashes far below what is predicted.
+        next(iter(parts.farm.machines.values())).set_missing_boards([0])
+        [begun] = parts.cycle.actuator.begin([lower])
+        await parts.cycle.actuator.transmit(begun)
+        write = parts.store.put_act
+
+        def full_at_the_undo(act: Act) -> None:
+            if act.rolls_back is not None:
+                raise StoreError("disk is full")
+            write(act)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(parts.store, "put_act", full_at_the_undo)
+            with pytest.raises(StoreError):
+                await settle(parts, cycles=400)
+            (act,) = parts.store.acts()
+            assert act.status == "sent"
+        await settle(parts, cycles=400)
+        undo, act = parts.store.acts()
+        assert undo.rolls_back == act.id
+
+
+async def test_an_act_whose_answer_could_not_be_stored_is_judged_by_telemetry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = farm_spec(mixed()[2:3], tmp_path)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR)) as parts:
+        await parts.run(2)
+        (one,) = parts.proposed()
+        parts.approve(one)
+        write = parts.store.put_act
+
+        def full_after_sending(act: Act) -> None:
+            if act.status == "sent":
+                raise StoreError("disk is full")
+            write(act)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(parts.store, "put_act", full_after_sending)
+            await parts.run(1)
+            await parts.cycle.dispatcher.finish()
+        await settle(parts)
+        assert status(parts, one) == "confirmed"
+
+
+async def test_stops_do_not_wait_for_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_CHANGES_AT_ONCE", 0)
+    ruinous = {"kind": "fixed", "price_usd_per_kwh": 2.0}
+    spec = farm_spec([{**mixed()[2], "count": 4}], tmp_path)
+    async with chain(spec, site_file(spec, tmp_path, tariff=ruinous, mode="apply")) as parts:
+        await parts.run(2)
+        await parts.cycle.dispatcher.finish()
+        assert [act.target.knob for act in parts.store.acts()] == ["stop"] * 4
+
+
 async def test_an_approval_is_not_lost_when_the_next_round_looks_elsewhere(tmp_path: Path) -> None:
     spec = farm_spec(mixed()[2:3], tmp_path)
     async with chain(spec, site_file(spec, tmp_path, tariff=DEAR)) as parts:
@@ -112,7 +178,7 @@ async def test_an_approval_is_not_lost_when_the_next_round_looks_elsewhere(tmp_p
         machine = next(iter(parts.farm.peers.values()))
         await machine.close()
         await parts.run(3)
-        await asyncio.gather(*parts.cycle._acts)
+        await parts.cycle.dispatcher.finish()
         assert status(parts, one) == "failed"
 
 
@@ -124,7 +190,8 @@ async def test_what_a_change_under_way_will_draw_counts_against_the_cap(tmp_path
         more = one.expected.power_w.model_copy(update={"q50": 9000.0, "q90": 9000.0})
         expected = one.expected.model_copy(update={"power_w": more})
         update = {"status": "approved", "expected": expected}
-        await parts.cycle.actuator.carry_out(one.model_copy(update=update), "test")
+        [begun] = parts.cycle.actuator.begin([one.model_copy(update=update)])
+        await parts.cycle.actuator.transmit(begun)
         await parts.run(2)
         assert parts.cycle._round is not None
         assert parts.cycle._round.plan.upper_power_w >= 9000.0

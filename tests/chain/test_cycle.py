@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,8 @@ async def test_a_setting_that_misses_its_prediction_is_undone(tmp_path: Path) ->
         )
         machine = next(iter(parts.farm.machines.values()))
         machine.set_missing_boards([0])
-        await parts.cycle.actuator.carry_out(lower, "test")
+        [begun] = parts.cycle.actuator.begin([lower])
+        await parts.cycle.actuator.transmit(begun)
         await settle(parts, cycles=400)
         undo, act = parts.store.acts()
         assert act.status in ("missed", "rolled_back")
@@ -193,8 +193,7 @@ async def settle(parts: Any, cycles: int = 120) -> None:
     """Run until no act is open and everything approved has been taken up."""
     for _ in range(cycles):
         await parts.run(1)
-        if parts.cycle._acts:
-            await asyncio.gather(*parts.cycle._acts)
+        await parts.cycle.dispatcher.finish()
         waiting = parts.store.recommendations("approved", "applying")
         if not waiting and not parts.store.open_acts() and parts.store.acts():
             return

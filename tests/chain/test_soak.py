@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from datetime import timedelta
 from pathlib import Path
@@ -50,7 +49,7 @@ async def test_two_days_of_faults_and_swinging_prices(tmp_path: Path) -> None:
                 sick = rng.random() < 0.5
                 await peer.set_faults(Faults(**{str(rng.choice(SWITCHES)): True}) if sick else Faults())
             await parts.run(1, STEP_S)
-            await asyncio.gather(*parts.cycle._acts)
+            await parts.cycle.dispatcher.finish()
             if number == 100:
                 early = own.memory_info().rss / 2**20
         late = own.memory_info().rss / 2**20
