@@ -176,6 +176,15 @@ class PollConfig(StrictModel):
     interval_s: Annotated[float, Field(ge=5.0, le=3600.0)] = 30.0
     deadline_s: Annotated[float, Field(gt=0.0, le=120.0)] = 10.0
     concurrency: Annotated[int, Field(ge=1, le=2000)] = 200
+    spread_s: Annotated[float, Field(ge=0.0, le=60.0)] = 2.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.spread_s > self.interval_s / 2:
+            raise ValueError(
+                f"spread_s {self.spread_s:g} is more than half of interval_s {self.interval_s:g}"
+            )
+        return self
 
 
 class DecideConfig(StrictModel):

@@ -1,6 +1,7 @@
 """Reads every miner of a site at once, each under its own deadline, and keeps their drivers between polls.
 
-A failure is a result like any other; what it means for decisions is left to the caller.
+A failure is a result like any other; what it means for decisions is left to the caller. Miners that do
+not answer have places of their own and are asked less often, so that they never delay the others.
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ from agent.telemetry import PollResult
 
 log = logging.getLogger(__name__)
 _STRANGE = 3
+# A miner that keeps the line silent is asked in one of so many rounds.
+_LONGEST_REST = 4
+# After so long without an answer it gives up its place and goes on waiting on its socket alone.
+_PATIENCE_S = 2.0
+_SOCKETS_PER_PLACE = 5
+# The golden ratio spreads neighbours, who share a switch and a circuit, evenly over the time there is.
+_GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +48,58 @@ class _Line:
         self.lock = asyncio.Lock()
         self.device: Device | None = None
         self.strange = 0
+        self.silent = 0
+        self.rests = 0
+        self.asked = False
+        self.last: PollResult | None = None
 
 
 class Poller:
     """Polls a fixed list of miners.
 
     Args:
-        concurrency: how many are read at the same time.
+        concurrency: how many are read at the same time. Those that keep silent are not counted, up to five
+            times as many sockets in all.
+        spread_s: wall seconds over which the first requests of a round are spread; 0 sends them at once.
     """
 
-    def __init__(self, targets: Sequence[PollTarget], clock: Clock, concurrency: int = 200) -> None:
+    def __init__(
+        self,
+        targets: Sequence[PollTarget],
+        clock: Clock,
+        concurrency: int = 200,
+        spread_s: float = 0.0,
+    ) -> None:
         self._clock = clock
+        self._spread_s = spread_s
+        self._round = 0
         self._lines = [_Line(target) for target in targets]
         self._by_place = {
             (line.target.endpoint.address, line.target.endpoint.ports.api): line for line in self._lines
         }
         self._places = asyncio.Semaphore(concurrency)
+        self._sockets = asyncio.Semaphore(_SOCKETS_PER_PLACE * concurrency)
 
     async def poll_once(self, on_result: Callable[[PollResult], None] | None = None) -> list[PollResult]:
-        """Read every miner once; one result per target, in their order. Raises for none of them."""
+        """Read every miner once; one result per target, in their order. Raises for none of them.
 
-        async def one(line: _Line) -> PollResult:
-            result = await self._poll(line)
+        A miner that has been silent several times rests for up to three rounds: its result is the last one,
+        with the times of that attempt.
+        """
+        self._round += 1
+
+        async def one(place: int, line: _Line) -> PollResult:
+            result = self._resting(line)
+            if result is None:
+                if self._spread_s > 0.0:
+                    await asyncio.sleep(self._spread_s * ((place + self._round) * _GOLDEN % 1.0))
+                result = line.last = await self._poll(line)
+                self._note(line, result.error)
             if on_result is not None:
                 on_result(result)
             return result
 
-        return list(await asyncio.gather(*(one(line) for line in self._lines)))
+        return list(await asyncio.gather(*(one(place, line) for place, line in enumerate(self._lines))))
 
     @asynccontextmanager
     async def exclusive(self, endpoint: Endpoint) -> AsyncIterator[Device]:
@@ -81,13 +114,15 @@ class Poller:
 
     async def _poll(self, line: _Line) -> PollResult:
         target = line.target
-        async with self._places:
+        async with self._place(line), self._sockets:
             started = self._clock.now()
             reading: Reading | None = None
             failure: DeviceError | None = None
             try:
                 # The deadline covers all requests of one read, and waiting for a write to finish.
+                line.asked = False
                 async with asyncio.timeout(target.endpoint.deadline_s), line.lock:
+                    line.asked = True
                     device = await self._device(line)
                     reading = await device.read()
             except TimeoutError:
@@ -113,6 +148,43 @@ class Poller:
                 family,
             )
 
+    @asynccontextmanager
+    async def _place(self, line: _Line) -> AsyncIterator[None]:
+        """One of the places, for as long as the miner may be expected to answer; none for a silent one."""
+        if line.silent > 0:
+            yield
+            return
+        await self._places.acquire()
+        held = True
+
+        def give_up() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._places.release()
+
+        patience = asyncio.get_running_loop().call_later(_PATIENCE_S, give_up)
+        try:
+            yield
+        finally:
+            patience.cancel()
+            give_up()
+
+    def _resting(self, line: _Line) -> PollResult | None:
+        """The last result of a miner that is left alone in this round; None for one that is asked."""
+        if line.rests <= 0 or line.last is None:
+            return None
+        line.rests -= 1
+        return line.last
+
+    def _note(self, line: _Line, failure: DeviceError | None) -> None:
+        if not (line.asked and _was_silent(failure)):
+            line.silent = line.rests = 0
+            return
+        line.silent += 1
+        # 0, 1, 3 and then always 3 rounds of rest.
+        line.rests = min(2 ** (line.silent - 1), _LONGEST_REST) - 1
+
     def _doubt(self, line: _Line, failure: DeviceError | None) -> None:
         """Identify anew a miner whose answers stopped making sense: another may have taken its address."""
         line.strange = line.strange + 1 if isinstance(failure, Malformed | Unsupported) else 0
@@ -125,3 +197,8 @@ class Poller:
             family = target.family or await identify_family(target.endpoint, self._clock)
             line.device = open_device(family, target.endpoint, self._clock)
         return line.device
+
+
+def _was_silent(failure: DeviceError | None) -> bool:
+    """True if the attempt cost its whole time: nobody took the connection, or nobody answered on it."""
+    return isinstance(failure, Timeout) or isinstance(getattr(failure, "__cause__", None), TimeoutError)

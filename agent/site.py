@@ -67,7 +67,9 @@ class Site:
         targets = [
             PollTarget(member.miner_id, member.endpoint, member.config.family) for member in self.members
         ]
-        self.poller = Poller(targets, clock, config.poll.concurrency)
+        # A fast clock leaves less wall time for a round.
+        spread_s = config.poll.spread_s / max(1.0, clock.factor)
+        self.poller = Poller(targets, clock, config.poll.concurrency, spread_s)
 
     def learn(self, results: Sequence[PollResult]) -> list[str]:
         """Take in one poll of every miner, in order. Returns MACs that more than one address reports."""

@@ -36,7 +36,7 @@ async def test_two_days_of_faults_and_swinging_prices(tmp_path: Path) -> None:
     changes = {
         "mode": "apply",
         "tariff": {"kind": "series", "path": str(tmp_path / "prices.csv")},
-        "poll": {"interval_s": STEP_S, "deadline_s": 1.0},
+        "poll": {"interval_s": STEP_S, "deadline_s": 1.0, "spread_s": 0.0},
         "limits": {"minimum_hold_h": 2.0, "power_cap_w": 45_000.0},
     }
     async with chain(spec, site_file(spec, tmp_path, **changes)) as parts:

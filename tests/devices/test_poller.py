@@ -17,6 +17,7 @@ from agent.poller import Poller, PollTarget
 from agent.reading import Reading
 from agent.telemetry import PollResult
 from simulator.farm import run_farm
+from simulator.peers import Faults
 from tests.chain.farms import NOON, PORT_OFFSET, farm_spec
 from tests.devices.antminer_scripted import antminer, legacy_stats
 from tests.devices.tcp_miner import answering, tcp_miner
@@ -203,3 +204,49 @@ def only_api(port: int, deadline_s: float = 20.0) -> PollTarget:
     """A target whose other ports are closed, as port 1 is anywhere tests run."""
     endpoint = Endpoint("127.0.0.1", Ports(port, 1, 1, 1), deadline_s=deadline_s)
     return PollTarget(f"m{port}", endpoint, "antminer-stock")
+
+
+async def test_a_silent_miner_is_asked_less_often_and_at_once_again_when_it_is_back(tmp_path: Path) -> None:
+    clock = ManualClock(NOON)
+    spec = farm_spec([{**HEALTHY, "count": 1, "faults": {"hang": True}}], tmp_path)
+    async with run_farm(spec, clock) as farm:
+        (address,) = farm.machines
+        poller = Poller(targets([address], 0.2, "whatsminer-v2"), clock)
+        asked = []
+        for _ in range(12):
+            clock.advance(30.0)
+            (result,) = await poller.poll_once()
+            asked.append(result.finished_at == clock.now())
+        assert asked == [bool(int(c)) for c in "110100010001"]
+        assert result.error is not None
+        assert result.error.kind == "timeout"
+        await farm.peers[address].set_faults(Faults())
+        readings = []
+        for _ in range(6):
+            clock.advance(30.0)
+            (result,) = await poller.poll_once()
+            readings.append(result.reading is not None)
+        assert readings == [False, False, False, True, True, True]
+
+
+async def test_a_refusing_miner_costs_nothing_and_is_asked_every_time(tmp_path: Path) -> None:
+    clock = ManualClock(NOON)
+    poller = Poller(targets(["127.0.0.1"], 2.0, "whatsminer-v2"), clock)
+    for _ in range(5):
+        clock.advance(30.0)
+        (result,) = await poller.poll_once()
+        assert result.finished_at == clock.now()
+        assert result.error is not None
+
+
+async def test_many_silent_miners_leave_the_places_to_the_healthy_ones(tmp_path: Path) -> None:
+    silent = {**HEALTHY, "host": 100, "count": 12, "faults": {"hang": True}}
+    clock = ManualClock(NOON)
+    spec = farm_spec([silent, HEALTHY], tmp_path)
+    async with run_farm(spec, clock) as farm:
+        poller = Poller(targets(list(farm.machines), 1.0, "whatsminer-v2"), clock, concurrency=4)
+        await poller.poll_once()
+        finished: list[PollResult] = []
+        await poller.poll_once(finished.append)
+    order = [result.reading is not None for result in finished]
+    assert order[:6] == [True] * 6
