@@ -85,7 +85,8 @@ class FarmMiner:
     @property
     def family(self) -> str:
         """The agent's name for the driver that reads it."""
-        return "antminer-stock" if self.firmware.startswith("antminer") else self.firmware
+        stock = self.firmware in ("antminer-legacy", "antminer-new")
+        return "antminer-stock" if stock else self.firmware
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,8 @@ def build_machine(spec: FarmSpec, miner: FarmMiner, clock: Clock) -> Machine:
         age_days=miner.age_days,
         missing_boards=miner.missing_boards,
     )
+    if _FIRMWARE.get(miner.firmware, "old") != "old":
+        machine.install_tuner()
     # Settings are made on a clock that stands at the moment of switching on; from then on time passes.
     _set(machine, miner.initial)
     machine.clock = clock

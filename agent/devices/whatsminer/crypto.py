@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 _ITOA64 = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MAGIC = b"$1$"
 _ROUNDS = 1000
+_PERIOD = 42
 _MAX_SALT = 8
 _BLOCK = 16
 # The order in which md5crypt prints the digest's bytes, three at a time and one left over.
@@ -41,14 +42,13 @@ def md5crypt(password: str, salt: str) -> str:
         initial += b"\0" if length & 1 else secret[:1]
         length >>= 1
     digest = _md5(initial)
+    # Only the digest changes from round to round; the rest repeats every 42 rounds.
+    fixed = [(grain if i % 3 else b"") + (secret if i % 7 else b"") for i in range(_PERIOD)]
+    fixed = [secret + part if i & 1 else part + secret for i, part in enumerate(fixed)]
+    md5 = hashlib.md5
     for i in range(_ROUNDS):
-        mixed = secret if i & 1 else digest
-        if i % 3:
-            mixed += grain
-        if i % 7:
-            mixed += secret
-        mixed += digest if i & 1 else secret
-        digest = _md5(mixed)
+        part = fixed[i % _PERIOD]
+        digest = md5(part + digest if i & 1 else digest + part, usedforsecurity=False).digest()
     printed = [_to64(digest[a] << 16 | digest[b] << 8 | digest[c], 4) for a, b, c in _ORDER]
     return "".join(printed) + _to64(digest[11], 2)
 
