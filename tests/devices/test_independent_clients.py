@@ -1,0 +1,141 @@
+"""Two clients by other people read the simulated miners too: what they see is what our drivers see.
+
+Where they differ, the reason stands beside the figure; docs/devices.md lists them.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from agent.clock import ManualClock
+from agent.devices.device import Endpoint
+from agent.devices.families import open_device
+from agent.reading import Reading
+from simulator.machine import Machine, MachineState
+from simulator.peers import PeerOptions, PeerPorts, serve
+from simulator.physics_file import default_physics
+
+pyasic = pytest.importorskip("pyasic")
+pyasic_rs = pytest.importorskip("pyasic_rs")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One simulated miner. Both clients use fixed ports, so each case has an address of its own."""
+
+    family: str
+    model: str
+    address: str
+    options: PeerOptions
+
+    def __str__(self) -> str:
+        return f"{self.family}-{self.model}"
+
+
+CASES = [
+    Case("antminer-stock", "antminer-s19-pro", "127.86.1.1", PeerOptions()),
+    Case("antminer-stock", "antminer-s21", "127.86.1.2", PeerOptions(layout="new")),
+    Case("whatsminer-v2", "whatsminer-m30s-plus-plus", "127.86.1.3", PeerOptions()),
+    Case("whatsminer-v3", "whatsminer-m60s", "127.86.1.4", PeerOptions(api_v3=True)),
+]
+
+
+@dataclass
+class Seen:
+    """The same miner at the same moment by three clients."""
+
+    case: Case
+    ours: Reading
+    pyasic: Any
+    rust: Any
+    state: MachineState
+
+
+@pytest.fixture(params=CASES, ids=str)
+async def seen(request: pytest.FixtureRequest) -> AsyncIterator[Seen]:
+    case: Case = request.param
+    clock = ManualClock(datetime(2026, 5, 1, tzinfo=UTC))
+    physics = default_physics().model(case.model)
+    machine = Machine(physics, seed=3, clock=clock, mac="02:11:04:00:00:07", serial="SN7", ambient=21.5)
+    try:
+        peer = await serve(machine, case.address, PeerPorts(), case.options)
+    except PermissionError:
+        pytest.skip("the other clients use ports below 1024, which this user may not open")
+    try:
+        ours = await open_device(case.family, Endpoint(case.address), clock).read()
+        theirs = await (await pyasic.get_miner(case.address)).get_data()
+        rust = await (await pyasic_rs.MinerFactory().get_miner(case.address)).get_data()
+        yield Seen(case, ours, theirs, rust, machine.state())
+    finally:
+        await peer.close()
+
+
+def test_three_clients_agree(seen: Seen) -> None:
+    ours, python, rust = seen.ours, seen.pyasic, seen.rust
+    assert ours.mac == python.mac.lower() == rust.mac.lower()
+    assert ours.firmware_version == python.fw_ver == rust.firmware_version
+    assert ours.is_hashing is python.is_mining is rust.is_mining is True
+    assert ours.hashrate_expected_ths == pytest.approx(float(python.expected_hashrate), abs=0.01)
+    assert ours.hashrate_expected_ths == pytest.approx(rust.expected_hashrate.value, abs=0.01)
+    check_hashrate(seen)
+    check_power(seen)
+    check_temperatures(seen)
+    check_fans(seen)
+    check_pools(seen)
+
+
+def check_hashrate(seen: Seen) -> None:
+    """Each client chooses another window: every figure must be one that the firmware tells."""
+    ours = seen.ours
+    state = seen.state
+    windows = [ours.hashrate_ths, ours.hashrate_5s_ths, ours.hashrate_avg_ths]
+    windows += [state.hashrate_5m_ths, state.hashrate_15m_ths, state.hashrate_30m_ths]
+    boards = sum(board.hashrate_ths or 0.0 for board in ours.boards or ())
+    rates = [float(seen.pyasic.hashrate), seen.rust.hashrate.value]
+    for rate in rates:
+        assert any(rate == pytest.approx(window, rel=1e-4) for window in [*windows, boards] if window), (
+            rate,
+            windows,
+            boards,
+        )
+
+
+def check_power(seen: Seen) -> None:
+    ours = seen.ours
+    for theirs in (seen.pyasic.wattage, seen.rust.wattage):
+        # Neither asks port 6060, where an S21 tells its watts.
+        if theirs is None and seen.case.model == "antminer-s21":
+            continue
+        assert theirs == (None if ours.power_w is None else pytest.approx(ours.power_w, abs=1.0))
+    if ours.power_limit_w is not None:
+        assert seen.pyasic.wattage_limit == pytest.approx(ours.power_limit_w, abs=1.0)
+        target = re.fullmatch(r"TuningTarget\.power\(watts=([\d.]+)\)", str(seen.rust.tuning_target))
+        assert target is not None
+        assert float(target[1]) == pytest.approx(ours.power_limit_w, abs=1.0)
+
+
+def check_temperatures(seen: Seen) -> None:
+    """They report means over a board's sensors, we the hottest one: theirs lie below, and near."""
+    hottest = seen.ours.chip_temp_c or seen.ours.board_temp_c
+    assert hottest is not None
+    for mean in (seen.pyasic.temperature_avg, seen.rust.average_temperature):
+        assert hottest - 40.0 <= mean <= hottest
+
+
+def check_fans(seen: Seen) -> None:
+    rust = [round(fan.rpm) for fan in seen.rust.fans]
+    assert [round(rpm) for rpm in seen.ours.fan_rpm or ()] == [f.speed for f in seen.pyasic.fans] == rust
+
+
+def check_pools(seen: Seen) -> None:
+    """They list blank entries too, and pyasic none at all on API v3."""
+    ours = [(pool.url, pool.user) for pool in seen.ours.pools or ()]
+    python = [(str(pool.url), pool.user) for pool in seen.pyasic.pools if pool.user]
+    rust = [(str(pool.url), pool.user) for group in seen.rust.pools for pool in group.pools if pool.user]
+    assert rust == ours
+    assert python in ([], ours) if seen.case.family == "whatsminer-v3" else python == ours
