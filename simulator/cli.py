@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +21,10 @@ from rich.table import Table
 
 from agent.clock import Clock, ScaledClock, parse_clock
 from agent.errors import InputError
+from simulator.control import Control
 from simulator.farm import Farm, FarmSpec, load_farm, run_farm
 from simulator.farm_site import write_site
+from simulator.fault_script import FaultPlayer, FaultsFile, load_faults
 from simulator.history_cli import history
 from simulator.truth import serve_truth, truth
 
@@ -62,6 +68,12 @@ def simulate(
     truth_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Serve GET /truth on 127.0.0.1 here; 0 takes any.")
     ] = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="Faults by script and by chance, see docs/simulator.md.")
+    ] = None,
+    control_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Control API on 127.0.0.1 here; 0 takes any.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when ready.")] = False,
 ) -> None:
     """Run simulated miners that speak the real protocols, until Ctrl-C; or make history with `history`.
@@ -78,7 +90,9 @@ def simulate(
     chosen = _clock(spec, clock, clock_factor)
     if write_site_to is not None:
         write_site(write_site_to, spec)
-    asyncio.run(_run(spec, chosen, ready_file, state_file, truth_port, as_json))
+    script = None if faults is None else load_faults(faults)
+    options = _Options(ready_file, state_file, truth_port, script, control_port, as_json)
+    asyncio.run(_run(spec, chosen, options))
 
 
 def _clock(spec: FarmSpec, text: str | None, factor: float | None) -> Clock:
@@ -90,40 +104,65 @@ def _clock(spec: FarmSpec, text: str | None, factor: float | None) -> Clock:
     return ScaledClock(spec.start or datetime.now(UTC), time.time(), factor)
 
 
-async def _run(
-    spec: FarmSpec,
-    clock: Clock,
-    ready_file: Path | None,
-    state_file: Path | None,
-    truth_port: int | None,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What runs beside the miners."""
+
+    ready_file: Path | None
+    state_file: Path | None
+    truth_port: int | None
+    script: FaultsFile | None
+    control_port: int | None
+    as_json: bool
+
+
+async def _run(spec: FarmSpec, clock: Clock, options: _Options) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with run_farm(spec, clock) as farm:
-        server = None
-        if truth_port is not None:
-            try:
-                server = await serve_truth(farm, clock, truth_port)
-            except OSError as error:
-                raise InputError(f"--truth-port {truth_port}: cannot listen: {error}") from error
-        try:
-            address = None if server is None else server.sockets[0].getsockname()
-            url = None if address is None else f"http://{address[0]}:{address[1]}/truth"
-            ready = _ready(farm, clock, url)
-            if as_json:
-                typer.echo(json.dumps(ready))
-            else:
-                _show(farm, ready)
-            if ready_file is not None:
-                _write(ready_file, ready)
-            await _until(stop, farm, clock, state_file)
-        finally:
-            if server is not None:
-                server.close()
-                await server.wait_closed()
+    async with run_farm(spec, clock) as farm, contextlib.AsyncExitStack() as stack:
+        own = {miner.address: miner.faults for miner in spec.miners}
+        player = FaultPlayer(farm.peers, own, options.script, clock)
+        truth_server = await _listening(
+            stack, "--truth-port", options.truth_port, partial(serve_truth, farm, clock)
+        )
+        control = await _listening(stack, "--control-port", options.control_port, Control(farm, player).serve)
+        if options.script is not None:
+            task = asyncio.create_task(player.run())
+            stack.callback(task.cancel)
+        ready = _ready(farm, clock, _url(truth_server, "truth"), _url(control, "miners"))
+        if options.as_json:
+            typer.echo(json.dumps(ready))
+        else:
+            _show(farm, ready)
+        if options.ready_file is not None:
+            _write(options.ready_file, ready)
+        await _until(stop, farm, clock, options.state_file)
+
+
+async def _listening(
+    stack: contextlib.AsyncExitStack,
+    option: str,
+    port: int | None,
+    serve: Callable[[int], Awaitable[asyncio.Server]],
+) -> asyncio.Server | None:
+    if port is None:
+        return None
+    try:
+        server = await serve(port)
+    except OSError as error:
+        raise InputError(f"{option} {port}: cannot listen: {error}") from error
+    stack.push_async_callback(server.wait_closed)
+    stack.callback(server.close)
+    return server
+
+
+def _url(server: asyncio.Server | None, path: str) -> str | None:
+    if server is None:
+        return None
+    host, port = server.sockets[0].getsockname()[:2]
+    return f"http://{host}:{port}/{path}"
 
 
 async def _until(stop: asyncio.Event, farm: Farm, clock: Clock, state_file: Path | None) -> None:
@@ -140,13 +179,14 @@ async def _until(stop: asyncio.Event, farm: Farm, clock: Clock, state_file: Path
     _write(state_file, truth(farm, clock))
 
 
-def _ready(farm: Farm, clock: Clock, url: str | None) -> dict[str, Any]:
+def _ready(farm: Farm, clock: Clock, truth_url: str | None, control_url: str | None) -> dict[str, Any]:
     return {
         "ready": True,
         "farm": farm.spec.file.name,
         "pid": os.getpid(),
         "clock": clock.spec() if isinstance(clock, ScaledClock) else None,
-        "truth_url": url,
+        "truth_url": truth_url,
+        "control_url": control_url,
         "miners": [
             {
                 "address": miner.address,
@@ -195,6 +235,8 @@ def _show(farm: Farm, ready: dict[str, Any]) -> None:
         console.print(f"clock: {ready['clock']}", highlight=False, soft_wrap=True)
     if ready["truth_url"] is not None:
         console.print(f"truth: {ready['truth_url']}", highlight=False)
+    if ready["control_url"] is not None:
+        console.print(f"control: {ready['control_url']}", highlight=False)
     console.print("running; Ctrl-C stops", highlight=False)
 
 

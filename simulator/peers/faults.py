@@ -6,6 +6,7 @@ Physical faults (a dead board, a hot aisle) belong to the machine, not here.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -18,6 +19,8 @@ _DRIP_BYTES = 16
 _DRIP_INTERVAL_S = 0.05
 _DRIP_LIMIT_S = 60.0
 HANG_LIMIT_S = 120.0
+SHARED_MAC = "02:00:00:00:00:01"
+_REFUSALS = {14: "Invalid command", 23: "Invalid JSON", 45: "Access denied"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,10 @@ class Faults:
         broken_error_list: Whatsminer `get_error_code` is the invalid JSON of v2.0.4.
         broken_psu: `get_psu` lacks the comma before `temp0`.
         process_down: Whatsminer reports "btminer process is down" instead of data.
+        missing_comma: the first `},{` of every JSON reply has lost its comma.
+        refuse_code: every JSON reply of the APIs is this error code instead: 14, 23 or 45; 0 is off.
+        frozen: the figures stay what they were when this was switched on.
+        shared_mac: the miner reports one and the same MAC as every other with this fault.
         clock_skew_s: seconds that the miner's own clock is ahead.
         effect_delay_s: seconds on the machine's clock from acknowledgement to effect.
         seed: seeds the garbage.
@@ -70,6 +77,10 @@ class Faults:
     broken_error_list: bool = False
     broken_psu: bool = False
     process_down: bool = False
+    missing_comma: bool = False
+    refuse_code: int = 0
+    frozen: bool = False
+    shared_mac: bool = False
     clock_skew_s: float = 0.0
     effect_delay_s: float = 0.0
     seed: int = 0
@@ -77,6 +88,8 @@ class Faults:
     def __post_init__(self) -> None:
         if not 0.0 <= self.effect_delay_s <= 86_400.0:
             raise InputError(f"effect_delay_s must be 0 to 86400, got {self.effect_delay_s}")
+        if self.refuse_code and self.refuse_code not in _REFUSALS:
+            raise InputError(f"refuse_code must be one of {sorted(_REFUSALS)}, got {self.refuse_code}")
         if not abs(self.clock_skew_s) <= 1e9:
             raise InputError(f"clock_skew_s must be within 1e9, got {self.clock_skew_s}")
 
@@ -110,6 +123,12 @@ class Faults:
 
     def spoil_json(self, body: bytes) -> bytes:
         """The reply's JSON as this miner really sends it."""
+        if self.refuse_code:
+            said = _REFUSALS[self.refuse_code]
+            status = {"STATUS": "E", "When": 0, "Code": self.refuse_code, "Msg": said}
+            body = json.dumps({"STATUS": [status], "id": 1}).encode()
+        if self.missing_comma:
+            body = body.replace(b"},{", b"}{", 1)
         if self.cut_mid_json:
             return body[: max(1, len(body) // 2)]
         if self.extra_nul:

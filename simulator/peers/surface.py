@@ -11,7 +11,7 @@ from typing import Literal
 
 from agent.errors import InputError
 from simulator.machine import Machine, MachineState
-from simulator.peers.faults import NO_FAULTS, Faults
+from simulator.peers.faults import NO_FAULTS, SHARED_MAC, Faults
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +70,19 @@ class Surface:
         self.options = options
         self.faults = options.faults
         self._pending: set[asyncio.Task[None]] = set()
+        self._frozen: MachineState | None = None
 
     def state(self) -> MachineState:
         """The machine now, with the time its own clock shows. Compute once per request."""
         state = self.machine.state()
+        if self.faults.frozen:
+            # Clocks go on, figures do not.
+            self._frozen = self._frozen or state
+            state = replace(self._frozen, now=state.now)
+        else:
+            self._frozen = None
+        if self.faults.shared_mac:
+            state = replace(state, mac=SHARED_MAC)
         skew_s = self.faults.clock_skew_s
         return replace(state, now=state.now + timedelta(seconds=skew_s)) if skew_s else state
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from simulator.farm import load_farm
 from simulator.farm_file import FarmFile, Group, MinerOverride
+from simulator.fault_script import load_faults
 from simulator.peers import Faults
 from simulator.physics_file import Family, ModelEntry, load_physics
 
@@ -17,8 +18,13 @@ def test_the_farm_of_the_page_is_a_farm(tmp_path: Path) -> None:
     assert len(load_farm(tmp_path / "farm.yaml").miners) == 30
 
 
+def test_the_faults_of_the_page_can_be_loaded(tmp_path: Path) -> None:
+    (tmp_path / "faults.yaml").write_text(BLOCKS[1])
+    assert len(load_faults(tmp_path / "faults.yaml").chance) == 2
+
+
 def test_the_new_model_of_the_page_works_in_a_farm(tmp_path: Path) -> None:
-    (tmp_path / "my.yaml").write_text(BLOCKS[1])
+    (tmp_path / "my.yaml").write_text(BLOCKS[2])
     assert "acme-x1" in load_physics(tmp_path / "my.yaml").models
     (tmp_path / "farm.yaml").write_text(
         "physics: my.yaml\ngroups:\n  - {model: acme-x1, first_address: 127.0.0.9}\n"
