@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from agent.clock import Clock
+from agent.devices import foreign
 from agent.devices.antminer import stock as antminer_stock
 from agent.devices.device import Device, Endpoint
 from agent.devices.whatsminer import v2 as whatsminer_v2
@@ -63,6 +64,7 @@ FAMILIES: dict[str, FamilyInfo] = {
             whatsminer_v3.capture,
             whatsminer_v3.decode,
         ),
+        FamilyInfo(foreign.FAMILY, "other", "other", "api", foreign.Foreign, foreign.capture, foreign.decode),
     )
 }
 
