@@ -18,7 +18,7 @@ from agent.errors import InputError
 from simulator.dynamics import Dynamics, Settings
 from simulator.machine_state import POWER_MODES, WORK_MODES, BoardState, MachineState, PoolEntry
 from simulator.physics import draw_units
-from simulator.physics_file import ModelPhysics
+from simulator.physics_file import ModelPhysics, PowerControl, Sensor
 from simulator.snapshot import Snapshot
 from simulator.weather import Ambient, constant
 
@@ -29,6 +29,10 @@ DEFAULT_POOLS = (
     PoolEntry("stratum+tcp://pool-b.example:3333", "farm.worker", "x"),
     PoolEntry("", "", ""),
 )
+# What firmware that tunes to watts adds to a model that leaves the factory without watt settings.
+_TUNER = PowerControl(default_limit=1.0, headroom=0.0, ignored_below=0.2, unstable_below=0.35)
+_TUNER_SENSOR = Sensor(source="firmware_estimate", bias=0.96, spread=0.03)
+_TUNER_REACH_PERCENT = 40.0
 _UNSTABLE_AFTER_S = 180.0
 _RESET_LIMIT_W = 99999.0
 
@@ -87,6 +91,8 @@ class Machine:
             born_s=start_s - age_days * 86400.0,
         )
         self._snapshot = Snapshot(self._dynamics, seed, type_text, version, mac, serial)
+        self._tuner_bias = float(np.random.default_rng([seed & 0xFFFFFFFF, 0x7475]).normal())
+        self._has_tuner = False
         if missing_boards:
             self._dynamics.missing = self._checked_boards(missing_boards)
 
@@ -125,15 +131,57 @@ class Machine:
         if mode in ("normal", *self.spec.modes):
             self._restart_with(replace(self._dynamics.settings, power_mode=mode))
 
+    def install_tuner(self) -> None:
+        """Put firmware on an Antminer that takes watts and frequencies; nothing else changes. Twice is once.
+
+        From now on `set_power_limit`, `set_power_target` and `set_frequency` work, also above rated, and the
+        unit estimates its own watts where it has no sensor.
+        """
+        if self._has_tuner or self.spec.power_control is not None:
+            return
+        now = self._arrive()
+        self._has_tuner = True
+        changes: dict[str, object] = {"power_control": _TUNER}
+        if self.spec.sensor is None:
+            changes["sensor"] = _TUNER_SENSOR
+            bias = _TUNER_SENSOR.bias + _TUNER_SENSOR.spread * min(3.0, max(-3.0, self._tuner_bias))
+            self._dynamics.units = replace(self._dynamics.units, bias=np.array([bias]))
+        self.spec = self.spec.model_copy(update=changes)
+        self._dynamics.spec = self.spec
+        self._dynamics.knot(now)
+
     def set_power_limit(self, watts: float) -> None:
         """Persistent limit; a change restarts the mining process. 99999 resets it; far too low is ignored."""
+        settings = self._limited(watts)
+        if settings is not None:
+            self._restart_with(settings)
+
+    def set_power_target(self, watts: float) -> None:
+        """As `set_power_limit`, but the unit moves there without a restart."""
+        self._arrive()
+        settings = self._limited(watts)
+        if settings is not None:
+            self._soften(settings, fast=False)
+
+    def set_frequency(self, percent: float) -> None:
+        """Fixed frequency relative to normal, -100 to 40 percent, and no limit on watts; no restart."""
+        self._arrive()
+        if self._has_tuner and -100.0 <= percent <= _TUNER_REACH_PERCENT:
+            wanted = replace(self._dynamics.settings, power_limit_w=None, target_freq_percent=float(percent))
+            self._soften(wanted, fast=False)
+
+    def _limited(self, watts: float) -> Settings | None:
+        """Settings with a limit, None where the firmware ignores it."""
         control = self.spec.power_control
         if control is None or not math.isfinite(watts):
-            return
+            return None
+        limit_w: float | None = float(watts)
         if watts >= _RESET_LIMIT_W:
-            self._restart_with(replace(self._dynamics.settings, power_limit_w=self.default_power_limit_w))
-        elif watts >= control.ignored_below * self.spec.rated_power_w:
-            self._restart_with(replace(self._dynamics.settings, power_limit_w=float(watts)))
+            limit_w = self.default_power_limit_w
+        elif watts < control.ignored_below * self.spec.rated_power_w:
+            return None
+        settings = replace(self._dynamics.settings, power_limit_w=limit_w)
+        return replace(settings, target_freq_percent=_TUNER_REACH_PERCENT) if self._has_tuner else settings
 
     def set_power_percent(self, percent: float, fast: bool = False) -> None:
         """Percent of the power the unit settles at without it; no restart, gone after the next one.

@@ -9,6 +9,7 @@ from agent.clock import Clock
 from agent.devices import foreign
 from agent.devices.antminer import stock as antminer_stock
 from agent.devices.device import Device, Endpoint
+from agent.devices.luxos import driver as luxos
 from agent.devices.whatsminer import v2 as whatsminer_v2
 from agent.devices.whatsminer import v3 as whatsminer_v3
 from agent.errors import InputError
@@ -64,6 +65,7 @@ FAMILIES: dict[str, FamilyInfo] = {
             whatsminer_v3.capture,
             whatsminer_v3.decode,
         ),
+        FamilyInfo(luxos.FAMILY, "bitmain", luxos.FIRMWARE, "api", luxos.LuxOS, luxos.capture, luxos.decode),
         FamilyInfo(foreign.FAMILY, "other", "other", "api", foreign.Foreign, foreign.capture, foreign.decode),
     )
 }

@@ -18,8 +18,8 @@ _LIMIT_BYTES = 1024 * 1024
 _PROBE_S = 3.0
 # Custom firmware imitates the stock one, so its marks are looked for first.
 _MARKS: tuple[tuple[str, str], ...] = (
-    ("LUXMINER", "LuxOS"),
-    ("LUXOR FIRMWARE", "LuxOS"),
+    ("LUXMINER", "luxos"),
+    ("LUXOR FIRMWARE", "luxos"),
     ("BOSMINER", "BraiinsOS"),
     ("BOSER", "BraiinsOS"),
     ("BRAIINS OS", "BraiinsOS"),
@@ -83,7 +83,7 @@ async def identify_family(endpoint: Endpoint, clock: Clock) -> str:
 
 
 async def _settle(found: str, endpoint: Endpoint, clock: Clock) -> str:
-    if found == "antminer-stock":
+    if found in ("antminer-stock", "luxos"):
         return found
     if found != "whatsminer":
         raise Unsupported(endpoint.address, f"runs {found}, for which there is no driver yet")

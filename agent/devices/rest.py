@@ -102,8 +102,8 @@ class Rest:
                 method=method, target=self._root + path, headers=[*fields.items(), *headers.items()]
             )
         except h11.LocalProtocolError as error:
-            # A token that came from the miner may hold anything.
-            raise Malformed(self._address, f"{method} {path}: cannot be sent: {error}") from error
+            # A token that came from the miner may hold anything, and the error may quote it.
+            raise Malformed(self._address, f"{method} {path}: a header cannot be sent") from error.__cause__
         return request, content
 
 

@@ -14,8 +14,14 @@ from simulator.peers.antminer.status import AntminerStatus
 from simulator.peers.antminer.web import AntminerWeb
 from simulator.peers.faults import NO_FAULTS, Faults
 from simulator.peers.listener import Handler, Listener
+from simulator.peers.luxos.api import LuxosApi
+from simulator.peers.luxos.unit import LuxosUnit
+from simulator.peers.luxos.web import LuxosWeb
 from simulator.peers.redirect import Redirect
 from simulator.peers.surface import PeerOptions, PeerPorts, Surface
+from simulator.peers.vnish.api import VnishApi
+from simulator.peers.vnish.unit import VnishUnit
+from simulator.peers.vnish.web import VnishWeb
 from simulator.peers.whatsminer.unit import WhatsminerUnit
 from simulator.peers.whatsminer.v2 import WhatsminerV2
 from simulator.peers.whatsminer.v3 import WhatsminerV3
@@ -120,9 +126,21 @@ def _antminer_stock(surface: Surface, address: str) -> dict[str, Handler]:
     }
 
 
+def _luxos(surface: Surface, address: str) -> dict[str, Handler]:
+    unit = LuxosUnit(surface, address)
+    return {"api": LuxosApi(unit).handle, "web": LuxosWeb(unit).handle}
+
+
+def _vnish(surface: Surface, address: str) -> dict[str, Handler]:
+    unit = VnishUnit(surface, address)
+    return {"api": VnishApi(unit).handle, "web": VnishWeb(unit).handle}
+
+
 # Firmware of `PeerOptions` -> the servers of an Antminer that runs it, by port name.
 _ANTMINER: dict[str, Callable[[Surface, str], dict[str, Handler]]] = {
     "stock": _antminer_stock,
+    "luxos": _luxos,
+    "vnish": _vnish,
 }
 
 

@@ -8,27 +8,49 @@ from datetime import UTC, datetime
 from agent.clock import Clock, ManualClock
 from agent.devices.antminer.stock import AntminerStock
 from agent.devices.device import Device, Endpoint, Ports
+from agent.devices.luxos.driver import LuxOS
 from agent.devices.whatsminer.v2 import WhatsminerV2
 from agent.devices.whatsminer.v3 import WhatsminerV3
+from agent.hardware.bounds import Bounds
+from agent.setting import Knob, Setting
 from simulator.machine import Machine
 from simulator.peers import Peer, PeerOptions, PeerPorts, serve
 from simulator.physics_file import default_physics
 from tests.devices.cutting_proxy import Cut, CuttingProxy
 
+BOUNDS = (
+    Bounds(Knob.POWER_LIMIT_W, 500, 12000),
+    Bounds(Knob.POWER_PERCENT, 50, 100),
+    Bounds(Knob.WORK_MODE, choices=("low", "normal", "high", "sleep")),
+    Bounds(Knob.STOP),
+)
+STOP = Setting(Knob.STOP)
+LOW = Setting(Knob.WORK_MODE, "low")
+
 
 @dataclass(frozen=True)
 class Kind:
+    """One way to speak to a simulated miner, and settings that it can be brought to."""
+
     model: str
     open: Callable[[Endpoint, Clock], Device]
     options: PeerOptions
+    targets: tuple[Setting, ...]
     without_v2: bool = False
 
 
+def watts(value: float) -> Setting:
+    return Setting(Knob.POWER_LIMIT_W, value)
+
+
 KINDS = {
-    "antminer-stock": Kind("antminer-s19-pro", AntminerStock, PeerOptions()),
-    "whatsminer-v2": Kind("whatsminer-m30s-plus-plus", WhatsminerV2, PeerOptions()),
-    "whatsminer-v3": Kind("whatsminer-m60s", WhatsminerV3, PeerOptions(api_v3=True)),
-    "whatsminer-v3-alone": Kind("whatsminer-m60s", WhatsminerV3, PeerOptions(api_v3=True), True),
+    "antminer-stock": Kind("antminer-s19-pro", AntminerStock, PeerOptions(), (LOW, STOP)),
+    "luxos": Kind("antminer-s19-pro", LuxOS, PeerOptions(firmware="luxos"), (watts(2115.0), STOP)),
+    "whatsminer-v2": Kind("whatsminer-m30s-plus-plus", WhatsminerV2, PeerOptions(), (watts(2900.0), STOP)),
+    "whatsminer-v3": Kind("whatsminer-m60s", WhatsminerV3, PeerOptions(api_v3=True), (watts(2900.0), STOP)),
+    "whatsminer-v3-alone": Kind(
+        "whatsminer-m60s", WhatsminerV3, PeerOptions(api_v3=True), (watts(2900.0), LOW), without_v2=True
+    ),
 }
 
 
@@ -38,6 +60,7 @@ class Rig:
     peer: Peer
     device: Device
     proxy: CuttingProxy
+    clock: ManualClock
 
 
 @asynccontextmanager
@@ -53,6 +76,6 @@ async def rig(kind: Kind, cut: Cut | None = None) -> AsyncIterator[Rig]:
         ports = Ports(api=api, web=proxy.ports[real.web], status=1, api_v3=proxy.ports.get(real.api_v3, 1))
         endpoint = Endpoint("127.0.0.1", ports, deadline_s=2.0, write_deadline_s=4.0)
         try:
-            yield Rig(machine, peer, kind.open(endpoint, clock), proxy)
+            yield Rig(machine, peer, kind.open(endpoint, clock), proxy, clock)
         finally:
             await peer.close()

@@ -5,24 +5,11 @@ import contextlib
 import pytest
 
 from agent.errors import DeviceError
-from agent.hardware.bounds import Bounds, permit
-from agent.setting import Knob, Setting
+from agent.hardware.bounds import permit
+from agent.setting import Setting
 from simulator.machine import Machine
 from tests.devices.cutting_proxy import Cut, Moment
-from tests.devices.proxied import KINDS, rig
-
-BOUNDS = (
-    Bounds(Knob.POWER_LIMIT_W, 500, 12000),
-    Bounds(Knob.POWER_PERCENT, 50, 100),
-    Bounds(Knob.WORK_MODE, choices=("low", "normal", "high", "sleep")),
-    Bounds(Knob.STOP),
-)
-TARGETS = {
-    "antminer-stock": [Setting(Knob.WORK_MODE, "low"), Setting(Knob.STOP)],
-    "whatsminer-v2": [Setting(Knob.POWER_LIMIT_W, 2900.0), Setting(Knob.STOP)],
-    "whatsminer-v3": [Setting(Knob.POWER_LIMIT_W, 2900.0), Setting(Knob.STOP)],
-    "whatsminer-v3-alone": [Setting(Knob.POWER_LIMIT_W, 2900.0), Setting(Knob.WORK_MODE, "low")],
-}
+from tests.devices.proxied import BOUNDS, KINDS, STOP, rig
 
 
 def kept(machine: Machine) -> dict[str, object]:
@@ -38,8 +25,8 @@ def kept(machine: Machine) -> dict[str, object]:
 
 CASES = [
     (name, target, Cut(number, moment))
-    for name, targets in TARGETS.items()
-    for target in targets
+    for name, kind in KINDS.items()
+    for target in kind.targets
     for number in range(10)
     for moment in Moment
 ]
@@ -55,11 +42,11 @@ async def test_a_lost_connection_wipes_nothing(name: str, target: Setting, cut: 
         assert kept(r.machine) == before
 
 
-@pytest.mark.parametrize(("name", "moment"), [(n, m) for n in TARGETS for m in Moment], ids=str)
+@pytest.mark.parametrize(("name", "moment"), [(n, m) for n in KINDS for m in Moment], ids=str)
 async def test_nothing_is_set_when_the_first_read_is_lost(name: str, moment: Moment) -> None:
     async with rig(KINDS[name], Cut(0, moment)) as r:
         with pytest.raises(DeviceError):
-            await r.device.apply(permit(Setting(Knob.STOP), BOUNDS))
+            await r.device.apply(permit(STOP, BOUNDS))
         state = r.machine.state()
         assert state.mining_enabled
         assert state.work_mode != "sleep"

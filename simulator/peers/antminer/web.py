@@ -45,7 +45,6 @@ class AntminerWeb:
         self._address = address
         state = surface.machine.state()
         words = state.type_text.upper().replace("+", " ").split()
-        self._mac = state.mac.upper()
         self._is_old = any(name in words for name in _OLD_GENERATION)
         options = surface.options
         self._gate = DigestGate(
@@ -203,7 +202,7 @@ class AntminerWeb:
         return {
             "nettype": "DHCP",
             "netdevice": "eth0",
-            "macaddr": self._mac,
+            "macaddr": self._surface.state().mac.upper(),
             "hostname": "Antminer",
             "ipaddress": self._address,
             "netmask": "255.0.0.0",

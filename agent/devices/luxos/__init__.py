@@ -1,0 +1,1 @@
+"""Driver for Antminers that run LuxOS."""

@@ -1,0 +1,1 @@
+"""Simulated Antminers with LuxOS, one module per thing the firmware keeps."""

@@ -1,0 +1,1 @@
+"""Simulated Antminers with VNish (AnthillOS), one module per thing the firmware keeps."""
