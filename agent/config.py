@@ -5,7 +5,6 @@ What a miner may be set to is decided in `agent.hardware.bounds`; here a site on
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import stat
 from pathlib import Path
@@ -15,59 +14,33 @@ from pydantic import Field, field_validator, model_validator
 
 from agent.devices.device import Credentials, Endpoint, Ports
 from agent.errors import ConfigError, InputError
+from agent.miner_config import (
+    BoundsOverride,
+    InventoryFile,
+    MinerConfig,
+    Miners,
+    Mode,
+    Name,
+    PortsConfig,
+    Range,
+    refuse_twins,
+    twins,
+)
 from agent.pool_guard import PoolGuard
-from agent.yamlfile import StrictModel, load_yaml
+from agent.yamlfile import StrictModel, load_yaml, parse_tree
 
-Mode = Literal["observe", "propose", "apply"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
-Share = Annotated[float, Field(gt=0.0, le=1.0)]
-Family = Literal[
-    "antminer-stock",
-    "antminer-old",
-    "whatsminer-v2",
-    "whatsminer-v3",
-    "luxos",
-    "braiins",
-    "vnish",
-    "pyasic-rs",
+# What one miner may say is `agent.miner_config`'s; whoever reads a site file finds it here as well.
+__all__ = [
+    "BoundsOverride",
+    "InventoryFile",
+    "MinerConfig",
+    "Mode",
+    "PortsConfig",
+    "Range",
+    "SiteConfig",
+    "load_site",
+    "read_secret",
 ]
-
-
-class Range(StrictModel):
-    """An inward limit on one numeric knob, in the knob's unit."""
-
-    minimum: float | None = None
-    maximum: float | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.minimum is None and self.maximum is None:
-            raise ValueError("needs minimum, maximum or both")
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(f"minimum {self.minimum:g} lies above maximum {self.maximum:g}")
-        return self
-
-
-class BoundsOverride(StrictModel):
-    """Bounds that a site sets; they only ever narrow those of the profile."""
-
-    power_limit_w: Range | None = None
-    power_limit_share: Range | None = None
-    power_percent: Range | None = None
-    hashrate_percent: Range | None = None
-    frequency_percent: Range | None = None
-    work_modes: list[str] | None = None
-    may_stop: bool | None = None
-
-
-class PortsConfig(StrictModel):
-    """TCP ports where they differ from the real ones."""
-
-    api: Annotated[int, Field(ge=1, le=65535)] = 4028
-    web: Annotated[int, Field(ge=1, le=65535)] = 80
-    status: Annotated[int, Field(ge=1, le=65535)] = 6060
-    api_v3: Annotated[int, Field(ge=1, le=65535)] = 4433
-    ssh: Annotated[int, Field(ge=1, le=65535)] = 22
 
 
 class CredentialConfig(StrictModel):
@@ -82,31 +55,6 @@ class CredentialConfig(StrictModel):
         if (self.password_file is None) == (self.systemd_credential is None):
             raise ValueError("needs exactly one of password_file and systemd_credential")
         return self
-
-
-class MinerConfig(StrictModel):
-    """One miner of the site."""
-
-    id: Name | None = None
-    address: str
-    family: Family | None = None
-    model: str | None = None
-    tags: list[Name] = []
-    credentials: Name | None = None
-    ports: PortsConfig = PortsConfig()
-    mode: Mode | None = None
-    bounds: BoundsOverride | None = None
-
-    @field_validator("address")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        try:
-            return str(ipaddress.ip_address(value))
-        except ValueError:
-            label = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-."
-            if value and len(value) <= 253 and all(c in label for c in value) and not value[0].isdigit():
-                return value
-        raise ValueError("expected an IP address or a host name")
 
 
 class FixedTariff(StrictModel):
@@ -244,25 +192,15 @@ class SiteConfig(StrictModel):
     bounds_by_model: dict[str, BoundsOverride] = {}
     bounds_by_tag: dict[Name, BoundsOverride] = {}
     trusted_pools: Annotated[list[str], Field(max_length=200)] = []
-    miners: Annotated[list[MinerConfig], Field(min_length=1, max_length=20000)]
+    inventory: Path | None = None
+    miners: Miners = []
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        seen: dict[tuple[str, int], int] = {}
-        ids: dict[str, int] = {}
+        if not self.miners and self.inventory is None:
+            raise ValueError("miners: is missing or empty, and there is no inventory: file to take them from")
+        refuse_twins(self.miners)
         for i, miner in enumerate(self.miners):
-            place = (miner.address, miner.ports.api)
-            if place in seen:
-                raise ValueError(
-                    f"miners.{i}: address {miner.address} already stands at miners.{seen[place]}"
-                )
-            seen[place] = i
-            if miner.id is not None and miner.id.lower() in ids:
-                raise ValueError(
-                    f"miners.{i}: id {miner.id} already stands at miners.{ids[miner.id.lower()]}"
-                )
-            if miner.id is not None:
-                ids[miner.id.lower()] = i
             if miner.credentials is not None and miner.credentials not in self.credentials:
                 raise ValueError(
                     f"miners.{i}: credentials {miner.credentials!r} are not defined under credentials"
@@ -307,13 +245,40 @@ class SiteConfig(StrictModel):
 
 
 def load_site(path: Path) -> SiteConfig:
-    """Read `site.yaml`; relative paths in it are taken from its own folder.
+    """Read `site.yaml` with the inventory it names; relative paths are taken from the site file's folder.
 
     Raises:
-        ConfigError: it cannot be read or used.
+        ConfigError: one of them cannot be read or used, or a miner stands in both.
     """
-    config = load_yaml(path, SiteConfig)
-    return _anchor(config, path.resolve().parent)
+    config = _anchor(load_yaml(path, SiteConfig), path.resolve().parent)
+    return config if config.inventory is None else _join(config, path, config.inventory)
+
+
+def _join(config: SiteConfig, path: Path, inventory: Path) -> SiteConfig:
+    """The site with the miners of both files.
+
+    Raises:
+        ConfigError: naming file and line of the miner that stands twice or cannot be used.
+    """
+    own = len(config.miners)
+    miners = [*config.miners, *(load_yaml(inventory, InventoryFile).miners or [])]
+
+    def place(i: int, key: str) -> tuple[Path, int | None, str]:
+        file, at = (path, i) if i < own else (inventory, i - own)
+        _, lines = parse_tree(file.read_bytes(), file)
+        where = ("miners", at, key)
+        return file, lines.get(where, lines.get(where[:2])), f"miners.{at}.{key}"
+
+    for i, earlier, key, shown in twins(miners):
+        other, line, _ = place(earlier, key)
+        raise ConfigError(*place(i, key), f"{key} {shown} already stands at {other}:{line}")
+    for i, miner in enumerate(miners[own:], own):
+        if miner.credentials is not None and miner.credentials not in config.credentials:
+            problem = f"credentials {miner.credentials!r} are not defined under credentials of {path}"
+            raise ConfigError(*place(i, "credentials"), problem)
+    if not miners:
+        raise ConfigError(inventory, None, "miners", f"no miner stands here or in {path}; run discover first")
+    return config.model_copy(update={"miners": miners})
 
 
 def read_secret(file: Path | None, systemd_credential: str | None) -> str:
@@ -367,6 +332,7 @@ def _anchor(config: SiteConfig, folder: Path) -> SiteConfig:
         update={
             "state_dir": at(config.state_dir),
             "hardware_dir": at(config.hardware_dir),
+            "inventory": at(config.inventory),
             "tariff": tariff,
             "dashboard": dashboard,
             "credentials": logins,

@@ -6,7 +6,7 @@ State with a life sits here; deciding is `agent.decision`, acting `agent.actuati
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from agent.errors import BundleError, DataError, StoreError
 from agent.features import FeatureState
 from agent.fleet import FleetFrame, Unit, build_frame
 from agent.inference import Economics, Predictor, choose_predictor
+from agent.mac_watch import MacWatch
 from agent.pool_guard import PoolGuard
 from agent.pool_watch import PoolWatch
 from agent.records import Act, Alert, Recommendation, Summary
@@ -61,7 +62,7 @@ class Cycle:
         self._decided_at: datetime | None = None
         self._saved_at = clock.now()
         self._seen_at: list[datetime | None] = [None] * len(site.members)
-        self._doubled: set[str] = set()
+        self._macs = MacWatch({alert.key: alert.text for alert in store.alerts()})
         self._pools = PoolWatch(PoolGuard(config.trusted_pools))
         self.number = 0
         self.actuator = Actuator(store, site, clock, config.site.id, self._profit_of)
@@ -75,7 +76,8 @@ class Cycle:
         """
         self.number += 1
         results = await self._site.poller.poll_once()
-        doubled = self._site.learn(results)
+        results = self._watch_macs(results, await self._site.prove(results))
+        self._site.learn(results)
         await self._site.refresh_capabilities(_CAPABILITIES_PER_CYCLE)
         now = self._clock.now()
         units = self._site.units()
@@ -83,7 +85,6 @@ class Cycle:
         oldest_s = 2.0 * self._config.poll.interval_s + self._config.poll.deadline_s * self._clock.factor
         frame = build_frame(now, units, results, max_age_s=oldest_s)
         self._note_times(results)
-        self._alert_on(now, doubled)
         self._watch_pools(results, now)
         self._conditions = self._money.conditions(now)
         self._features.align([unit.miner_id for unit in units])
@@ -292,15 +293,16 @@ class Cycle:
             if result.reading is not None:
                 self._seen_at[i] = result.finished_at
 
-    def _alert_on(self, now: datetime, doubled: Sequence[str]) -> None:
-        for mac in doubled:
-            where = ", ".join(
-                m.config.address for m in self._site.members if m.reading is not None and m.reading.mac == mac
+    def _watch_macs(self, results: Sequence[PollResult], proofs: Mapping[int, str]) -> list[PollResult]:
+        """The results without those of machines that only took a miner's address over."""
+        judged = self._macs.look(self._site.posts(), results, proofs)
+        self._site.heed(judged)
+        now = self._clock.now()
+        for found in judged.findings:
+            self._alert(
+                found.key, now, found.severity, found.words, cleared=found.cleared, miner_id=found.miner_id
             )
-            self._alert(f"mac-{mac}", now, "warning", f"MAC {mac} is reported by several addresses: {where}")
-        for mac in self._doubled - set(doubled):
-            self._alert(f"mac-{mac}", now, "info", f"MAC {mac} is unique again", cleared=True)
-        self._doubled = set(doubled)
+        return list(judged.results)
 
     def _watch_pools(self, results: Sequence[PollResult], now: datetime) -> None:
         seen = zip(self._site.members, results, strict=True)

@@ -110,6 +110,12 @@ class Refused(DeviceError):
     kind = "refused"
 
 
+class WrongMiner(DeviceError):
+    """Another machine than the configured one answers at this address; nothing was written to it."""
+
+    kind = "wrong_miner"
+
+
 class Malformed(DeviceError):
     """The reply cannot be read as what the protocol promises."""
 

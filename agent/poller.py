@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.clock import Clock
-from agent.devices.device import Device, Endpoint
+from agent.devices.device import Device, Endpoint, Identity
 from agent.devices.families import open_device
 from agent.devices.identify import identify_family
 from agent.errors import DeviceError, Malformed, Timeout, Unsupported
@@ -112,6 +112,48 @@ class Poller:
         async with line.lock:
             yield await self._device(line)
 
+    def rebind(self, endpoints: Mapping[int, Endpoint]) -> bool:
+        """Ask some targets, by their place in the list, at other endpoints from now on.
+
+        False, and nothing changes, while one of them is being spoken to: its miner would get two connections.
+        """
+        if any(self._lines[i].lock.locked() for i in endpoints):
+            return False
+        for i, endpoint in endpoints.items():
+            self._lines[i].target = replace(self._lines[i].target, endpoint=endpoint)
+            self.forget(i)
+        self._by_place = {
+            (line.target.endpoint.address, line.target.endpoint.ports.api): line for line in self._lines
+        }
+        return True
+
+    async def who(self, place: int) -> Identity:
+        """Ask anew who answers at the address of the target at this place; nothing remembered is used.
+
+        Raises:
+            DeviceError: it cannot be found out.
+        """
+        line = self._lines[place]
+        endpoint = line.target.endpoint
+        try:
+            async with self._sockets, asyncio.timeout(endpoint.deadline_s), line.lock:
+                family = await identify_family(endpoint, self._clock)
+                return await open_device(family, endpoint, self._clock).identify()
+        except TimeoutError as error:
+            raise Timeout(endpoint.address, f"no whole answer within {endpoint.deadline_s:g} s") from error
+        except DeviceError:
+            raise
+        except Exception as error:
+            log.exception("%s: the driver failed", endpoint.address)
+            fault = f"the driver failed on this reply ({type(error).__name__}); please report it"
+            raise Malformed(endpoint.address, fault) from error
+
+    def forget(self, place: int) -> None:
+        """Take nothing that is known of the target at this place for granted at its next reading."""
+        line = self._lines[place]
+        line.device, line.last = None, None
+        line.strange = line.silent = line.rests = 0
+
     async def _poll(self, line: _Line) -> PollResult:
         target = line.target
         async with self._place(line), self._sockets:
@@ -178,7 +220,7 @@ class Poller:
         return line.last
 
     def _note(self, line: _Line, failure: DeviceError | None) -> None:
-        if not (line.asked and _was_silent(failure)):
+        if not (line.asked and was_silent(failure)):
             line.silent = line.rests = 0
             return
         line.silent += 1
@@ -199,6 +241,6 @@ class Poller:
         return line.device
 
 
-def _was_silent(failure: DeviceError | None) -> bool:
+def was_silent(failure: DeviceError | None) -> bool:
     """True if the attempt cost its whole time: nobody took the connection, or nobody answered on it."""
     return isinstance(failure, Timeout) or isinstance(getattr(failure, "__cause__", None), TimeoutError)

@@ -18,7 +18,7 @@ from agent.telemetry import TELEMETRY_COLUMNS, TELEMETRY_KEYS
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 REQUIRED_KEYS = ("site_id", "miner_id", "model")
-POWER_SOURCES = ("metered", "measured", "firmware_estimate")
+POWER_SOURCES = ("metered", "metered-circuit", "measured", "reported-corrected", "firmware_estimate")
 # 2009-01-03, the first block, and 2100: a time outside is a clock that was never set.
 EARLIEST_S, LATEST_S = 1_230_940_800.0, 4_102_444_800.0
 

@@ -30,6 +30,7 @@ class Sub(NamedTuple):
 SUBCOMMANDS: dict[str, Sub] = {
     "demo": Sub("simulator.demo", "simulator", "Run the whole product on a simulated farm."),
     "poll": Sub("agent.cli.poll", None, "Read miners once and print a table."),
+    "discover": Sub("agent.cli.discover", None, "Find miners on the network and keep the inventory."),
     "capture": Sub("agent.cli.capture", None, "Save one miner's raw replies, redacted."),
     "decode": Sub("agent.cli.decode", None, "Turn saved replies into a Reading."),
     "hardware": Sub("agent.cli.hardware", None, "List, show and check hardware profiles."),

@@ -72,7 +72,12 @@ def check_overrides(config: SiteConfig, catalogue: Catalogue, path: Path | None 
     location, problem = first
     line = None
     if path is not None:
-        _, lines = parse_tree(path.read_bytes(), path)
+        tree, lines = parse_tree(path.read_bytes(), path)
+        own = len(tree.get("miners") or [])
+        if config.inventory is not None and location[0] == "miners" and int(location[1]) >= own:
+            # The miners of the inventory come after the site file's own.
+            path, location = config.inventory, ("miners", int(location[1]) - own, *location[2:])
+            _, lines = parse_tree(path.read_bytes(), path)
         line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
     raise ConfigError(path, line, ".".join(map(str, location)), problem)
 
