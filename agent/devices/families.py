@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from agent.clock import Clock
 from agent.devices import foreign
 from agent.devices.antminer import stock as antminer_stock
+from agent.devices.braiins import driver as braiins
 from agent.devices.device import Device, Endpoint
 from agent.devices.luxos import driver as luxos
+from agent.devices.vnish import driver as vnish
 from agent.devices.whatsminer import v2 as whatsminer_v2
 from agent.devices.whatsminer import v3 as whatsminer_v3
 from agent.errors import InputError
@@ -66,6 +68,16 @@ FAMILIES: dict[str, FamilyInfo] = {
             whatsminer_v3.decode,
         ),
         FamilyInfo(luxos.FAMILY, "bitmain", luxos.FIRMWARE, "api", luxos.LuxOS, luxos.capture, luxos.decode),
+        FamilyInfo(
+            braiins.FAMILY,
+            "bitmain",
+            braiins.FIRMWARE,
+            "web",
+            braiins.Braiins,
+            braiins.capture,
+            braiins.decode,
+        ),
+        FamilyInfo(vnish.FAMILY, "bitmain", vnish.FIRMWARE, "web", vnish.VNish, vnish.capture, vnish.decode),
         FamilyInfo(foreign.FAMILY, "other", "other", "api", foreign.Foreign, foreign.capture, foreign.decode),
     )
 }

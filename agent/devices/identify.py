@@ -20,11 +20,11 @@ _PROBE_S = 3.0
 _MARKS: tuple[tuple[str, str], ...] = (
     ("LUXMINER", "luxos"),
     ("LUXOR FIRMWARE", "luxos"),
-    ("BOSMINER", "BraiinsOS"),
-    ("BOSER", "BraiinsOS"),
-    ("BRAIINS OS", "BraiinsOS"),
-    ("VNISH", "VNish"),
-    ("ANTHILLOS", "VNish"),
+    ("BOSMINER", "braiins"),
+    ("BOSER", "braiins"),
+    ("BRAIINS OS", "braiins"),
+    ("VNISH", "vnish"),
+    ("ANTHILLOS", "vnish"),
     ("BITMICRO", "whatsminer"),
     ("BTMINER", "whatsminer"),
     ("WHATSMINER", "whatsminer"),
@@ -83,10 +83,8 @@ async def identify_family(endpoint: Endpoint, clock: Clock) -> str:
 
 
 async def _settle(found: str, endpoint: Endpoint, clock: Clock) -> str:
-    if found in ("antminer-stock", "luxos"):
-        return found
     if found != "whatsminer":
-        raise Unsupported(endpoint.address, f"runs {found}, for which there is no driver yet")
+        return found
     try:
         # A firewall that swallows 4433 must leave time to be known as v2.
         deadline_s = min(_PROBE_S, endpoint.deadline_s / 3)

@@ -12,6 +12,9 @@ from simulator.machine import Machine
 from simulator.peers.antminer.api import AntminerApi
 from simulator.peers.antminer.status import AntminerStatus
 from simulator.peers.antminer.web import AntminerWeb
+from simulator.peers.braiins.api import BraiinsApi
+from simulator.peers.braiins.unit import BraiinsUnit
+from simulator.peers.braiins.web import BraiinsWeb
 from simulator.peers.faults import NO_FAULTS, Faults
 from simulator.peers.listener import Handler, Listener
 from simulator.peers.luxos.api import LuxosApi
@@ -136,11 +139,17 @@ def _vnish(surface: Surface, address: str) -> dict[str, Handler]:
     return {"api": VnishApi(unit).handle, "web": VnishWeb(unit).handle}
 
 
+def _braiins(surface: Surface, address: str) -> dict[str, Handler]:
+    unit = BraiinsUnit(surface, address)
+    return {"api": BraiinsApi(unit).handle, "web": BraiinsWeb(unit).handle}
+
+
 # Firmware of `PeerOptions` -> the servers of an Antminer that runs it, by port name.
 _ANTMINER: dict[str, Callable[[Surface, str], dict[str, Handler]]] = {
     "stock": _antminer_stock,
     "luxos": _luxos,
     "vnish": _vnish,
+    "braiins": _braiins,
 }
 
 

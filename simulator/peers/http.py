@@ -18,6 +18,8 @@ MAX_REQUESTS_PER_CONNECTION = 1000
 IDLE_S = 15.0
 REASONS: Mapping[int, str] = {
     200: "OK",
+    201: "Created",
+    204: "No Content",
     307: "Temporary Redirect",
     400: "Bad Request",
     401: "Unauthorized",
@@ -26,8 +28,11 @@ REASONS: Mapping[int, str] = {
     405: "Method Not Allowed",
     409: "Conflict",
     411: "Length Required",
+    412: "Precondition Failed",
     413: "Payload Too Large",
+    422: "Unprocessable Entity",
     500: "Internal Server Error",
+    501: "Not Implemented",
 }
 
 
@@ -150,7 +155,8 @@ async def serve_connection(
 def _encode(response: Response, server: str, *, keep_alive: bool) -> bytes:
     lines = [f"HTTP/1.1 {response.status} {REASONS[response.status]}"]
     lines += [f"{name}: {value}" for name, value in response.headers]
-    lines.append(f"Content-Length: {len(response.body)}")
+    if response.status != 204:
+        lines.append(f"Content-Length: {len(response.body)}")
     if not keep_alive:
         lines.append("Connection: close")
     if server:

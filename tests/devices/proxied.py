@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 from agent.clock import Clock, ManualClock
 from agent.devices.antminer.stock import AntminerStock
+from agent.devices.braiins.driver import Braiins
 from agent.devices.device import Device, Endpoint, Ports
 from agent.devices.luxos.driver import LuxOS
+from agent.devices.vnish.driver import VNish
 from agent.devices.whatsminer.v2 import WhatsminerV2
 from agent.devices.whatsminer.v3 import WhatsminerV3
 from agent.hardware.bounds import Bounds
@@ -26,6 +28,7 @@ BOUNDS = (
 )
 STOP = Setting(Knob.STOP)
 LOW = Setting(Knob.WORK_MODE, "low")
+VNISH_W = Setting(Knob.POWER_LIMIT_W, 2340.0)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ def watts(value: float) -> Setting:
 
 KINDS = {
     "antminer-stock": Kind("antminer-s19-pro", AntminerStock, PeerOptions(), (LOW, STOP)),
+    "braiins": Kind("antminer-s19-pro", Braiins, PeerOptions(firmware="braiins"), (watts(2600.0), STOP)),
     "luxos": Kind("antminer-s19-pro", LuxOS, PeerOptions(firmware="luxos"), (watts(2115.0), STOP)),
+    "vnish": Kind("antminer-s19-pro", VNish, PeerOptions(firmware="vnish"), (VNISH_W, STOP)),
     "whatsminer-v2": Kind("whatsminer-m30s-plus-plus", WhatsminerV2, PeerOptions(), (watts(2900.0), STOP)),
     "whatsminer-v3": Kind("whatsminer-m60s", WhatsminerV3, PeerOptions(api_v3=True), (watts(2900.0), STOP)),
     "whatsminer-v3-alone": Kind(
@@ -75,6 +80,8 @@ async def rig(kind: Kind, cut: Cut | None = None) -> AsyncIterator[Rig]:
         api = 1 if kind.without_v2 else proxy.ports[real.api]
         ports = Ports(api=api, web=proxy.ports[real.web], status=1, api_v3=proxy.ports.get(real.api_v3, 1))
         endpoint = Endpoint("127.0.0.1", ports, deadline_s=2.0, write_deadline_s=4.0)
+        # A tuner needs a while to reach what it was born with.
+        clock.advance(3600.0)
         try:
             yield Rig(machine, peer, kind.open(endpoint, clock), proxy, clock)
         finally:

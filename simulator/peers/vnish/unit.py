@@ -29,14 +29,15 @@ class VnishUnit:
         self.address = address
         self.presets: dict[str, Preset] = {preset.name: preset for preset in presets_of(surface.machine.spec)}
         limit_w = state.power_limit_w
-        self.running = DISABLED
-        if limit_w is not None:
-            self.running = min(self.presets.values(), key=lambda one: abs(one.watts - limit_w)).name
+        wanted_w = surface.machine.spec.rated_power_w if limit_w is None else limit_w
+        self.running = min(self.presets.values(), key=lambda one: abs(one.watts - wanted_w)).name
         self.chosen = self.running
         self.throttled = 100
         self.modded_psu = False
         self.paused = False
         self.finding = False
+        # Owners of tuned units choose a preset; the nearest to rated is where this one begins.
+        self._hold(surface.machine.set_power_target)
 
     @property
     def restart_required(self) -> bool:

@@ -1,0 +1,1 @@
+"""BraiinsOS 25.07 and newer, by its public REST interface."""

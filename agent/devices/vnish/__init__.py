@@ -1,0 +1,1 @@
+"""VNish on Antminers, over its REST interface."""

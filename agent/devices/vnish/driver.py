@@ -1,0 +1,329 @@
+"""Driver for VNish: one summary a poll, settings by preset, stopping and starting the mining process.
+
+A preset is named by its watts, so the unit is set in watts and takes only those of its own list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from agent.clock import Clock
+from agent.devices.antminer.parse import VENDOR
+from agent.devices.device import (
+    Applied,
+    Capabilities,
+    Credentials,
+    Endpoint,
+    Identity,
+    PoolsApplied,
+    ReportedControl,
+)
+from agent.devices.redact import redact
+from agent.devices.slow_facts import SlowFacts
+from agent.devices.token_session import TokenLogin, TokenSession
+from agent.devices.vnish.parse import (
+    FILES,
+    FIRMWARE,
+    Documents,
+    Json,
+    decode,
+    is_at_rest,
+    preset_w,
+    presets_of,
+    reading_of,
+    state_of,
+    with_scheme,
+    within,
+)
+from agent.errors import DeviceError, Malformed, Refused, Timeout, Unauthorised, Unreachable, Unsupported
+from agent.hardware.bounds import PermittedSetting
+from agent.pool_guard import PermittedPools, PoolLogin, shown
+from agent.reading import Pool, Reading
+from agent.setting import Knob, Setting
+
+__all__ = ["FAMILY", "FIRMWARE", "VNish", "capture", "decode"]
+
+FAMILY = "vnish"
+FACTORY = Credentials("admin", "admin")
+_PERIODS_S = {"info": 3600.0, "perf-summary": 300.0}
+_ACK_S = 10.0
+_NO_PRESET = (
+    "no preset is chosen, so a change could not be undone; choose one in VNish once, then power can be set"
+)
+_MODES = ("normal", "sleep")
+
+
+class VNish:
+    """One Antminer with VNish. Fulfils `Device`; raises only `DeviceError`.
+
+    Args:
+        endpoint: address, web port and password; the factory one where it names none.
+        clock: for the rhythm of slow facts and `observed_at`.
+    """
+
+    family = FAMILY
+
+    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+        self.endpoint = endpoint
+        self._clock = clock
+        self._session = _session(endpoint)
+        self._slow = SlowFacts(_PERIODS_S)
+        self._state: str | None = None
+
+    async def identify(self) -> Identity:
+        """See `Device.identify`; one request."""
+        async with self._within(self.endpoint.deadline_s):
+            info = await self._object("info")
+        name = str(info.get("fw_name", ""))
+        if name.lower() not in ("vnish", "anthillos"):
+            raise Malformed(self.endpoint.address, "info: not VNish; another machine may answer here now")
+        reading = reading_of(Documents(info=info), self.endpoint.address)
+        return Identity(
+            family=FAMILY,
+            vendor=VENDOR,
+            firmware=FIRMWARE,
+            firmware_version=reading.firmware_version,
+            model=reading.model,
+            mac=reading.mac,
+            serial=reading.serial,
+        )
+
+    async def read(self) -> Reading:
+        """See `Device.read`: the summary, and one slow fact when due."""
+        try:
+            async with self._within(self.endpoint.deadline_s):
+                summary = await self._object("summary")
+                arrived = self._clock.now()
+                self._notice_change(summary)
+                await self._refresh()
+        except DeviceError:
+            # Whoever answers next at this address may be another machine.
+            self._slow.drop("info")
+            raise
+        documents = Documents(summary, self._slow.get("info"), self._slow.get("perf-summary"))
+        return replace(reading_of(documents, self.endpoint.address), observed_at=arrived)
+
+    async def capabilities(self) -> Capabilities:
+        """See `Device.capabilities`: the watts of the unit's own presets, sleep and waking."""
+        controls = [ReportedControl(Knob.WORK_MODE, choices=_MODES), ReportedControl(Knob.STOP)]
+        async with self._within(self.endpoint.deadline_s):
+            try:
+                watts = await self._presets()
+            except Unauthorised as error:
+                return Capabilities(tuple(controls), writable=False, remedy=error.detail)
+            chosen = preset_w(within(await self._object("settings"), "miner", "overclock", "preset"))
+        if chosen is None:
+            return Capabilities(tuple(controls), writable=True, remedy=_NO_PRESET)
+        if watts:
+            controls.append(ReportedControl(Knob.POWER_LIMIT_W, watts[0], watts[-1], values=watts))
+        return Capabilities(tuple(controls), writable=True)
+
+    async def apply(self, setting: PermittedSetting) -> Applied:
+        """See `Device.apply`. A unit that was stopped is started after its preset stands, never before."""
+        target = setting.setting
+        async with self._within(self.endpoint.write_deadline_s):
+            await self._check_offered(target)
+            before = await self._shown(target.knob)
+            if before is None:
+                raise Malformed(self.endpoint.address, "it does not say what is set; nothing is sent")
+            if target.knob is Knob.POWER_LIMIT_W and before.knob is Knob.WORK_MODE:
+                raise Refused(self.endpoint.address, _NO_PRESET)
+            if before == target:
+                return Applied(None, already_set=True, before=before, readback=before, sent=None)
+            try:
+                acknowledged, sent = await self._carry_out(target, asleep=before.stops_hashing)
+            finally:
+                self._slow.make_due("perf-summary")
+            readback: Setting | None = None
+            with contextlib.suppress(DeviceError):
+                readback = await self._shown(target.knob)
+        return Applied(
+            acknowledged=acknowledged, already_set=False, before=before, readback=readback, sent=sent
+        )
+
+    async def set_pools(self, pools: PermittedPools) -> PoolsApplied:
+        """See `Device.set_pools`. Only the list of pools is sent; the firmware keeps every other setting."""
+        async with self._within(self.endpoint.write_deadline_s):
+            present = await self._pool_rows()
+            before = _pools_of(present)
+            if _same(present, pools.pools):
+                return PoolsApplied(None, already_set=True, before=before, readback=before)
+            rows = [{"url": p.url, "user": p.user, "pass": p.password} for p in pools.pools]
+            acknowledged, _ = await self._save({"pools": rows})
+            after: tuple[Pool, ...] | None = None
+            with contextlib.suppress(DeviceError):
+                after = _pools_of(await self._pool_rows())
+        return PoolsApplied(acknowledged=acknowledged, already_set=False, before=before, readback=after)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    async def _check_offered(self, target: Setting) -> None:
+        """Raises:
+        Unsupported: VNish cannot be set so, or no preset has just these watts.
+        """
+        if target.stops_hashing or target == Setting(Knob.WORK_MODE, "normal"):
+            return
+        address = self.endpoint.address
+        if target.knob is not Knob.POWER_LIMIT_W:
+            raise Unsupported(address, f"VNish cannot be set to {target}")
+        watts = await self._presets()
+        if target.value not in watts:
+            known = ", ".join(f"{found:g}" for found in watts) or "none"
+            raise Unsupported(address, f"no preset of this unit has {target.value} W (it has {known})")
+
+    async def _carry_out(self, target: Setting, *, asleep: bool) -> tuple[bool | None, str]:
+        if target.stops_hashing:
+            return await self._act("stop"), "mining/stop"
+        if target.knob is Knob.WORK_MODE:
+            return await self._act("start"), "mining/start"
+        name = f"{target.value:g}"
+        acknowledged, restart = await self._save({"overclock": {"preset": name}})
+        sent = f"preset {name}"
+        if acknowledged is None:
+            # A unit that was started now could run at the old preset.
+            return None, sent
+        if not asleep and not restart:
+            return True, sent
+        step = "start" if asleep else "restart"
+        try:
+            done = await self._act(step)
+        except DeviceError as error:
+            # Half of it stands: no failure but unknown, and telemetry must judge it.
+            return None, f"{sent}; then mining/{step} failed ({error.kind})"
+        return done, f"{sent}; mining/{step}"
+
+    async def _act(self, step: str) -> bool | None:
+        return await self._session.write("POST", f"mining/{step}", None, _ACK_S)
+
+    async def _save(self, part: dict[str, Any]) -> tuple[bool | None, bool]:
+        """Send one part of the miner's settings, once. Returns what was answered, and if a restart is due."""
+        body = {"miner": part}
+        acknowledged = await self._session.write("POST", "settings", body, self.endpoint.write_deadline_s)
+        if acknowledged is None:
+            return None, False
+        # The answer to the write repeats this; the status also knows it from before.
+        restart = False
+        with contextlib.suppress(DeviceError):
+            restart = (await self._object("status")).get("restart_required") is True
+        return acknowledged, restart
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    async def _object(self, name: str, deadline_s: float | None = None) -> dict[str, Any]:
+        found = await self._session.object(FILES[name], deadline_s or self.endpoint.deadline_s)
+        if "err" in found:
+            raise Malformed(self.endpoint.address, f"{name}: the miner says {found['err']!s:.160}")
+        return found
+
+    async def _refresh(self) -> None:
+        """One slow fact that is due; all of them at the first contact. None of them may stop a reading."""
+        due = self._slow.due(self._clock.now())
+        for name in due if self._slow.get("info") is None else due[:1]:
+            now = self._clock.now()
+            try:
+                self._slow.put(name, await self._object(name, self.endpoint.deadline_s / 3), now)
+            except DeviceError as error:
+                self._slow.failed(name, now, isinstance(error, Unsupported))
+                if isinstance(error, Timeout | Unreachable):
+                    return
+
+    def _notice_change(self, summary: Json) -> None:
+        """The preset may be another one after every change of state."""
+        state = state_of(Documents(summary))
+        if state != self._state:
+            self._slow.make_due("perf-summary")
+        self._state = state
+
+    async def _presets(self) -> tuple[float, ...]:
+        return presets_of(await self._session.document(FILES["presets"], self.endpoint.deadline_s))
+
+    async def _shown(self, knob: Knob) -> Setting | None:
+        """What is set, in terms of `knob`; None where the miner does not say."""
+        at_rest = is_at_rest(state_of(Documents(status=await self._object("status"))))
+        if at_rest is None:
+            return None
+        if at_rest:
+            return Setting(Knob.WORK_MODE, "sleep") if knob is Knob.WORK_MODE else Setting(Knob.STOP)
+        if knob is Knob.WORK_MODE:
+            return Setting(knob, "normal")
+        watts = preset_w(within(await self._object("settings"), "miner", "overclock", "preset"))
+        return Setting(Knob.POWER_LIMIT_W, watts) if watts is not None else Setting(Knob.WORK_MODE, "normal")
+
+    async def _pool_rows(self) -> list[Json]:
+        """The pools as the settings hold them.
+
+        Raises:
+            Malformed: no whole list came; nothing may be written.
+        """
+        found = within(await self._object("settings"), "miner", "pools")
+        if not isinstance(found, list) or not all(
+            isinstance(row, Mapping) and isinstance(row.get("url"), str) for row in found
+        ):
+            raise Malformed(self.endpoint.address, "settings: no whole list of pools; nothing is written")
+        return found
+
+    @contextlib.asynccontextmanager
+    async def _within(self, seconds: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            raise Timeout(self.endpoint.address, f"no whole answer within {seconds:g} s") from error
+
+
+async def capture(endpoint: Endpoint, clock: Clock) -> dict[str, bytes]:
+    """Raw replies to every read request, redacted, by file name (`summary.json`).
+
+    Raises:
+        DeviceError: not one request was answered.
+    """
+    session = _session(endpoint)
+    replies: dict[str, bytes] = {}
+    for name, path in FILES.items():
+        try:
+            replies[f"{name}.json"] = redact((await session.raw(path, endpoint.deadline_s)).body)
+        except DeviceError:
+            if not replies:
+                raise
+    return replies
+
+
+def _session(endpoint: Endpoint) -> TokenSession:
+    login = endpoint.credentials or FACTORY
+    return TokenSession(
+        endpoint,
+        TokenLogin(
+            root="/api/v1",
+            path="/unlock",
+            body={"pw": login.password},
+            who="password",
+            remedy="VNish 1.2 or newer is needed; upgrade the firmware",
+            scheme="Bearer ",
+            denied=(401, 403),
+            reads_open=True,
+        ),
+    )
+
+
+def _pools_of(rows: Sequence[Json]) -> tuple[Pool, ...]:
+    """The pools that are configured; empty places are not pools."""
+    filled = [row for row in rows if row["url"].strip()]
+    return tuple(
+        Pool(shown(with_scheme(row["url"])), user=str(row.get("user") or "") or None, priority=place)
+        for place, row in enumerate(filled)
+    )
+
+
+def _same(rows: Sequence[Json], wanted: Sequence[PoolLogin]) -> bool:
+    """True if the pools stand in this order; a password that is not told is taken to be the right one."""
+    filled = [row for row in rows if row["url"].strip()]
+    return len(filled) == len(wanted) and all(
+        with_scheme(row["url"]) == with_scheme(pool.url)
+        and (row.get("user") or "") == pool.user
+        and (not str(row.get("pass") or "").strip("*") or row.get("pass") == pool.password)
+        for row, pool in zip(filled, wanted, strict=True)
+    )
