@@ -73,7 +73,7 @@ async def rig(kind: Kind, cut: Cut | None = None) -> AsyncIterator[Rig]:
     clock = ManualClock(datetime(2026, 5, 1, tzinfo=UTC))
     physics = default_physics().model(kind.model)
     machine = Machine(physics, seed=3, clock=clock, mac="02:11:04:00:00:07", serial="SN7", ambient=21.5)
-    peer = await serve(machine, "127.0.0.1", PeerPorts(0, 0, 0, 0, 0), kind.options)
+    peer = await serve(machine, "127.0.0.1", PeerPorts(0, 0, 0, 0, 0, 0), kind.options)
     real = peer.ports
     wired = [real.api, real.web] + ([real.api_v3] if kind.options.api_v3 else [])
     async with CuttingProxy("127.0.0.1", wired, cut) as proxy:
