@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from agent.devices.device import Credentials, Endpoint, Ports
 from agent.errors import ConfigError, InputError
+from agent.meters.config import MAX_METERS, MeterConfig, anchor_meters, check_meters
 from agent.miner_config import (
     BoundsOverride,
     InventoryFile,
@@ -23,6 +24,7 @@ from agent.miner_config import (
     Name,
     PortsConfig,
     Range,
+    names_of,
     refuse_twins,
     twins,
 )
@@ -193,6 +195,7 @@ class SiteConfig(StrictModel):
     bounds_by_tag: dict[Name, BoundsOverride] = {}
     trusted_pools: Annotated[list[str], Field(max_length=200)] = []
     inventory: Path | None = None
+    meters: Annotated[list[MeterConfig], Field(max_length=MAX_METERS)] = []
     miners: Miners = []
 
     @model_validator(mode="after")
@@ -205,6 +208,9 @@ class SiteConfig(StrictModel):
                 raise ValueError(
                     f"miners.{i}: credentials {miner.credentials!r} are not defined under credentials"
                 )
+        if self.inventory is None:
+            # Otherwise the names are known when both files are joined.
+            check_meters(self.meters, names_of(self.miners))
         return self
 
     @field_validator("trusted_pools")
@@ -278,6 +284,10 @@ def _join(config: SiteConfig, path: Path, inventory: Path) -> SiteConfig:
             raise ConfigError(*place(i, "credentials"), problem)
     if not miners:
         raise ConfigError(inventory, None, "miners", f"no miner stands here or in {path}; run discover first")
+    try:
+        check_meters(config.meters, names_of(miners))
+    except ValueError as error:
+        raise ConfigError(path, None, "meters", str(error)) from error
     return config.model_copy(update={"miners": miners})
 
 
@@ -336,6 +346,7 @@ def _anchor(config: SiteConfig, folder: Path) -> SiteConfig:
             "tariff": tariff,
             "dashboard": dashboard,
             "credentials": logins,
+            "meters": anchor_meters(config.meters, folder),
             "market": config.market.model_copy(update={"path": at(config.market.path)}),
             "models": config.models.model_copy(update={"bundle": at(config.models.bundle)}),
         }

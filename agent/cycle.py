@@ -5,6 +5,7 @@ State with a life sits here; deciding is `agent.decision`, acting `agent.actuati
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -27,6 +28,8 @@ from agent.features import FeatureState
 from agent.fleet import FleetFrame, Unit, build_frame
 from agent.inference import Economics, Predictor, choose_predictor
 from agent.mac_watch import MacWatch
+from agent.meters.site_meters import SiteMeters
+from agent.miner_config import names_of
 from agent.pool_guard import PoolGuard
 from agent.pool_watch import PoolWatch
 from agent.records import Act, Alert, Recommendation, Summary
@@ -64,6 +67,9 @@ class Cycle:
         self._seen_at: list[datetime | None] = [None] * len(site.members)
         self._macs = MacWatch({alert.key: alert.text for alert in store.alerts()})
         self._pools = PoolWatch(PoolGuard(config.trusted_pools))
+        ids = [member.miner_id for member in site.members]
+        self._meters = SiteMeters(config.meters, names_of(config.miners), ids, clock, store.state("meters"))
+        self._modelled_w: NDArray[np.float64] | None = None
         self.number = 0
         self.actuator = Actuator(store, site, clock, config.site.id, self._profit_of)
         self.dispatcher = Dispatcher(self.actuator, store, site)
@@ -75,9 +81,10 @@ class Cycle:
             StoreError: something could not be stored; the miners were polled all the same.
         """
         self.number += 1
-        results = await self._site.poller.poll_once()
+        results, _ = await asyncio.gather(self._site.poller.poll_once(), self._meters.read())
         results = self._watch_macs(results, await self._site.prove(results))
         self._site.learn(results)
+        results = self._meter(results)
         await self._site.refresh_capabilities(_CAPABILITIES_PER_CYCLE)
         now = self._clock.now()
         units = self._site.units()
@@ -91,7 +98,7 @@ class Cycle:
         self._features.observe(frame, self._conditions)
         features = self._features.compute(frame, self._conditions)
         predictor = self._choose(units, now)
-        estimated = self._estimate(predictor, features, frame)
+        estimated = self._modelled_w = self._estimate(predictor, features, frame)
         self._watch(results)
         self.actuator.settle()
         # What people decided counts before a new round can replace what they looked at.
@@ -110,7 +117,7 @@ class Cycle:
     async def finish(self) -> None:
         """Let commands that are on the wire come to an end, and keep the window state."""
         await self.dispatcher.finish()
-        self._store.put_state("features", self._features.to_bytes())
+        self._save()
 
     # -- deciding --------------------------------------------------------------------------------
 
@@ -267,8 +274,13 @@ class Cycle:
 
     def _save_features(self, now: datetime) -> None:
         if abs((now - self._saved_at).total_seconds()) >= _SAVE_STATE_EVERY_S:
-            self._store.put_state("features", self._features.to_bytes())
+            self._save()
             self._saved_at = now
+
+    def _save(self) -> None:
+        self._store.put_state("features", self._features.to_bytes())
+        if self._meters:
+            self._store.put_state("meters", self._meters.to_bytes())
 
     # -- reporting -------------------------------------------------------------------------------
 
@@ -283,6 +295,7 @@ class Cycle:
             self._round,
             standing,
             self._seen_at,
+            power_offsets=[self._meters.offsets.words(i) for i in range(len(self._site.members))],
             cycle=self.number,
             model_label=predictor.label,
             model_is_fallback=predictor.is_fallback,
@@ -303,6 +316,20 @@ class Cycle:
                 found.key, now, found.severity, found.words, cleared=found.cleared, miner_id=found.miner_id
             )
         return list(judged.results)
+
+    def _meter(self, results: Sequence[PollResult]) -> list[PollResult]:
+        """The results with the watts of the meters where these are believed."""
+        if not self._meters:
+            return list(results)
+        now, poll = self._clock.now(), self._config.poll
+        oldest_s = 1.5 * poll.interval_s + 3.0 * self._clock.factor
+        ids = [member.miner_id for member in self._site.members]
+        metered = self._meters.apply(results, ids, oldest_s, self._modelled_w)
+        for found in metered.findings:
+            miner = found.miners[0] if len(found.miners) == 1 else None
+            severity = "info" if found.cleared else "warning"
+            self._alert(found.key, now, severity, found.words, cleared=found.cleared, miner_id=miner)
+        return metered.results
 
     def _watch_pools(self, results: Sequence[PollResult], now: datetime) -> None:
         seen = zip(self._site.members, results, strict=True)

@@ -57,7 +57,7 @@ class FleetFrame:
         columns: one [N] float64 array per entry of `TELEMETRY_COLUMNS`; NaN where unknown. Rated figures
             are always there; every other column of a miner that is not fresh is NaN.
         fresh: [N] True where a reading young enough stands behind the row.
-        power_source: per miner metered, measured, firmware_estimate or None.
+        power_source: per miner whose watts they are, as `power_source` of a Reading; None where unknown.
         observed_s: [N] Unix seconds at which the reading arrived, NaN where not fresh. Left out: `at`.
     """
 

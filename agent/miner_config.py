@@ -136,3 +136,13 @@ def refuse_twins(miners: Sequence[MinerConfig]) -> None:
     """Raise ValueError, for a pydantic validator, if a miner stands twice."""
     for i, earlier, key, shown in twins(miners):
         raise ValueError(f"miners.{i}: {key} {shown} already stands at miners.{earlier}")
+
+
+def names_of(miners: Sequence[MinerConfig]) -> dict[str, int]:
+    """Every name that a miner goes by in the files (id, MAC, address), with its place in the list."""
+    return {
+        name: place
+        for place, miner in enumerate(miners)
+        for name in (miner.address, miner.mac, miner.id)
+        if name is not None
+    }

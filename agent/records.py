@@ -192,7 +192,10 @@ class Alert(Record):
 
 
 class MinerLine(Record):
-    """One miner as the status table shows it. While `reachable` is false every live figure is None."""
+    """One miner as the status table shows it. While `reachable` is false every live figure is None.
+
+    `power_source` says whose watts they are, `power_offset` by how much the miner's own are off its meter.
+    """
 
     miner_id: Identifier
     address: str
@@ -206,6 +209,8 @@ class MinerLine(Record):
     hashrate_ths: float | None
     power_w: float | None
     power_is_estimate: bool
+    power_source: Text | None = None
+    power_offset: Text | None = None
     efficiency_j_th: float | None
     chip_temp_c: float | None
     is_hashing: bool | None

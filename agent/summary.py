@@ -30,6 +30,7 @@ def summarise(
     standing: Mapping[str, Recommendation],
     seen_at: Sequence[datetime | None],
     *,
+    power_offsets: Sequence[str | None],
     cycle: int,
     model_label: str,
     model_is_fallback: bool,
@@ -41,6 +42,7 @@ def summarise(
         round_: the last decision round, None before the first.
         standing: open recommendations by miner.
         seen_at: per member, when it last answered.
+        power_offsets: per member, how far its own watts are off its meter, in words; None where unknown.
     """
     fresh = frame.fresh
     # A machine known not to hash has no rate, also where its firmware then reports none.
@@ -66,6 +68,10 @@ def summarise(
     lines = [
         _line(i, member, site, frame, hashrate, power, estimated, profit, nominal, round_, standing, seen_at)
         for i, member in enumerate(site.members)
+    ]
+    lines = [
+        line.model_copy(update={"power_offset": words}) if words is not None else line
+        for line, words in zip(lines, power_offsets, strict=True)
     ]
     total_power = float(np.nansum(power))
     return Summary(
@@ -159,6 +165,7 @@ def _line(
         hashrate_ths=known(hashrate[i]),
         power_w=known(power[i]),
         power_is_estimate=bool(estimated[i]),
+        power_source="model" if estimated[i] else frame.power_source[i],
         efficiency_j_th=known(efficiency),
         chip_temp_c=known(frame.columns["chip_temp_c"][i]) if fresh else None,
         is_hashing=bool(hashing) if np.isfinite(hashing) else None,

@@ -51,6 +51,7 @@ def _environment() -> jinja2.Environment:
         wording.state,
         wording.tone,
         wording.short_id,
+        wording.power_source,
         wording.quantity,
     )
     env.filters.update({word.__name__: word for word in words})

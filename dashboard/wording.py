@@ -8,6 +8,11 @@ from agent.records import SettingRecord
 
 DASH = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
+_SOURCES = {
+    "metered": "by the meter of this miner",
+    "metered-circuit": "its share of what the meter of its circuit shows",
+    "reported-corrected": "its own reading, corrected by what its meter taught",
+}
 _STATES: dict[str, tuple[str, str]] = {
     "proposed": ("Open", "open"),
     "approved": ("Approved", "good"),
@@ -151,6 +156,11 @@ def short_id(miner_id: str) -> str:
     """A MAC by its last three bytes, which are what differs; other ids as they are."""
     parts = miner_id.split(":")
     return "…" + ":".join(parts[-3:]) if len(parts) == 6 else miner_id
+
+
+def power_source(name: str) -> str:
+    """Whose watts they are, for a reader."""
+    return _SOURCES.get(name, name)
 
 
 def _span(seconds: float) -> str:

@@ -26,6 +26,7 @@ from simulator.farm_file import (
     addresses_of,
 )
 from simulator.machine import Machine
+from simulator.meters.farm_meters import MeterPeer, run_meters
 from simulator.peers import Faults, Peer, PeerOptions, PeerPorts, serve
 from simulator.physics_file import FirmwareKind, ModelPhysics, Physics, default_physics, load_physics
 from simulator.weather import Ambient, Gridded, Seasonal, constant, from_csv
@@ -105,11 +106,12 @@ class FarmSpec:
 
 @dataclass(frozen=True, slots=True)
 class Farm:
-    """A running farm; both mappings are by address."""
+    """A running farm; machines and peers by address, meters by name."""
 
     spec: FarmSpec
     machines: dict[str, Machine]
     peers: dict[str, Peer]
+    meters: dict[str, MeterPeer]
 
 
 def load_farm(path: Path, seed: int | None = None) -> FarmSpec:
@@ -163,7 +165,9 @@ async def run_farm(spec: FarmSpec, clock: Clock) -> AsyncIterator[Farm]:
         for outcome in started:
             if isinstance(outcome, BaseException):
                 raise outcome
-        yield Farm(spec, machines, peers)
+        file = spec.file
+        async with run_meters(file.meters, machines, clock, file.seed, file.port_offset) as meters:
+            yield Farm(spec, machines, peers, meters)
     finally:
         await asyncio.gather(*(peer.close() for peer in peers.values()))
 

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from agent.errors import InputError
 from agent.yamlfile import StrictModel
+from simulator.meters.farm_meters import SimulatedMeter
 from simulator.peers import Faults
 from simulator.physics_file import FirmwareKind
 
@@ -155,6 +156,7 @@ class FarmFile(StrictModel):
     physics: Path | None = None
     port_offset: Annotated[int, Field(ge=0, le=60000)] = 0
     groups: Annotated[list[Group], Field(min_length=1)]
+    meters: Annotated[list[SimulatedMeter], Field(max_length=500)] = []
 
     @field_validator("start")
     @classmethod
@@ -182,6 +184,10 @@ class FarmFile(StrictModel):
                 seen[address] = number
         if len(seen) > MAX_MINERS:
             raise ValueError(f"{len(seen)} miners, at most {MAX_MINERS}")
+        for number, meter in enumerate(self.meters):
+            for address in (address for circuit in meter.circuits for address in circuit.miners):
+                if address not in seen:
+                    raise ValueError(f"meters.{number}: the farm has no miner at {address}")
         return self
 
 

@@ -13,6 +13,7 @@ from agent.errors import InputError
 from agent.yamlfile import parse_yaml
 from simulator.farm import FarmMiner, FarmSpec
 from simulator.farm_file import Login
+from simulator.meters.farm_meters import COMMUNITY, port_of, site_block
 
 _DEFAULT_HASHPRICE_USD_PER_THS_DAY = 0.05
 _DEFAULT_PRICE_USD_PER_KWH = 0.06
@@ -44,12 +45,19 @@ def write_site(path: Path, spec: FarmSpec) -> None:
             name: {"username": login.username, "password_file": secrets[name]}
             for login, name in logins.items()
         }
+    community = f"{path.stem}.secrets/meters.community"
+    meters = spec.file.meters
+    if meters:
+        ports = {meter.name: port_of(meter, spec.file.port_offset) for meter in meters}
+        content["meters"] = site_block(meters, ports, Path(community))
     text = "# Written by `hashmargin simulate --write-site`.\n" + yaml.safe_dump(content, sort_keys=False)
     parse_yaml(text, SiteConfig, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for login, name in logins.items():
             _write_secret(path.parent / secrets[name], login.password)
+        if meters:
+            _write_secret(path.parent / community, COMMUNITY)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{error.filename or path}: cannot be written: {error.strerror}") from error
@@ -64,6 +72,7 @@ def _miner(miner: FarmMiner, logins: dict[Login, str]) -> dict[str, Any]:
             ("web", miner.ports.web, 80),
             ("status", miner.ports.status, 6060),
             ("api_v3", miner.ports.api_v3, 4433),
+            ("ssh", miner.ports.ssh, 22),
         )
         if value != usual
     }

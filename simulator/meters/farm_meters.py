@@ -16,7 +16,7 @@ from agent.clock import Clock
 from agent.errors import InputError
 from agent.yamlfile import StrictModel
 from simulator.machine import Machine
-from simulator.meters.http import HttpPeer
+from simulator.meters.http import PATH, HttpPeer
 from simulator.meters.modbus import EASTRON_SDM630, ModbusPeer
 from simulator.meters.snmp import APC_RPDU2, SnmpPeer
 from simulator.meters.surface import Circuit, MeterFaults, MeterSurface, wall_power
@@ -65,13 +65,18 @@ class SimulatedMeter(StrictModel):
 
 @asynccontextmanager
 async def run_meters(
-    meters: Sequence[SimulatedMeter], machines: Mapping[str, Machine], clock: Clock, seed: int = 0
+    meters: Sequence[SimulatedMeter],
+    machines: Mapping[str, Machine],
+    clock: Clock,
+    seed: int = 0,
+    port_offset: int = 0,
 ) -> AsyncIterator[dict[str, MeterPeer]]:
     """Serve the meters until the block ends; gives the peers by name.
 
     Args:
         machines: the farm's machines by address.
         seed: decides the noise.
+        port_offset: added to the real ports, as the farm's is.
 
     Raises:
         InputError: two meters of one name, or a circuit with a machine that the farm has not.
@@ -82,22 +87,29 @@ async def run_meters(
         for place, meter in enumerate(meters):
             if meter.name in peers:
                 raise InputError(f"meter {meter.name} stands in the farm twice")
-            peer = _peer(meter, _surface(meter, machines, clock, seed + place))
+            surface = _surface(meter, machines, clock, seed + place)
+            peer = _peer(meter, surface, port_of(meter, port_offset))
             await peer.start()
             stack.push_async_callback(peer.close)
             peers[meter.name] = peer
         yield peers
 
 
+def port_of(meter: SimulatedMeter, port_offset: int = 0) -> int:
+    """The port it is to be found at: its own, else the real one and the farm's offset."""
+    return _PORTS[meter.kind] + port_offset if meter.port is None else meter.port
+
+
 def site_block(
-    meters: Sequence[SimulatedMeter], peers: Mapping[str, MeterPeer], community_file: Path
+    meters: Sequence[SimulatedMeter], ports: Mapping[str, int], community_file: Path
 ) -> list[dict[str, Any]]:
     """The `meters` block of the `site.yaml` that fits, as plain data.
 
     Args:
+        ports: where each meter listens, by name.
         community_file: a file of mode 0600 that holds `COMMUNITY`.
     """
-    return [_block(meter, peers[meter.name], community_file) for meter in meters]
+    return [_block(meter, ports[meter.name], community_file) for meter in meters]
 
 
 def _surface(meter: SimulatedMeter, machines: Mapping[str, Machine], clock: Clock, seed: int) -> MeterSurface:
@@ -113,8 +125,7 @@ def _surface(meter: SimulatedMeter, machines: Mapping[str, Machine], clock: Cloc
     return MeterSurface(circuits, clock, seed, faults)
 
 
-def _peer(meter: SimulatedMeter, surface: MeterSurface) -> MeterPeer:
-    port = _PORTS[meter.kind] if meter.port is None else meter.port
+def _peer(meter: SimulatedMeter, surface: MeterSurface, port: int) -> MeterPeer:
     match meter.kind:
         case "snmp":
             return SnmpPeer(surface, meter.address, port, community=COMMUNITY, layout=APC_RPDU2)
@@ -124,29 +135,22 @@ def _peer(meter: SimulatedMeter, surface: MeterSurface) -> MeterPeer:
             return HttpPeer(surface, meter.address, port)
 
 
-def _block(meter: SimulatedMeter, peer: MeterPeer, community_file: Path) -> dict[str, Any]:
+def _block(meter: SimulatedMeter, port: int, community_file: Path) -> dict[str, Any]:
     figures: list[dict[str, Any]] = [
         {"miners": circuit.miners, "overhead_w": circuit.overhead_w} for circuit in meter.circuits
     ]
     block: dict[str, Any] = {"name": meter.name, "kind": meter.kind}
-    for place, figure in enumerate(figures):
-        match peer:
-            case SnmpPeer():
-                figure["oid"] = peer.layout.oid(place)
-            case ModbusPeer():
-                figure["register"] = peer.layout.first + place * peer.layout.stride
-            case HttpPeer():
-                figure["path"] = f"outlets.{place}.power_w"
-    match peer:
-        case SnmpPeer():
-            return {
-                **block,
-                "host": peer.address,
-                "port": peer.port,
-                "community_file": str(community_file),
-                "outlets": figures,
-            }
-        case ModbusPeer():
-            return {**block, "host": peer.address, "port": peer.port, "points": figures}
-        case HttpPeer():
-            return {**block, "url": peer.url, "points": figures}
+    place = {"host": meter.address, "port": port}
+    match meter.kind:
+        case "snmp":
+            for number, figure in enumerate(figures):
+                figure["oid"] = APC_RPDU2.oid(number)
+            return {**block, **place, "community_file": str(community_file), "outlets": figures}
+        case "modbus":
+            for number, figure in enumerate(figures):
+                figure["register"] = EASTRON_SDM630.first + number * EASTRON_SDM630.stride
+            return {**block, **place, "points": figures}
+        case "http":
+            for number, figure in enumerate(figures):
+                figure["path"] = f"outlets.{number}.power_w"
+            return {**block, "url": f"http://{meter.address}:{port}{PATH}", "points": figures}

@@ -74,7 +74,11 @@ def sources(results: list[PollResult]) -> list[str | None]:
 async def test_three_kinds_of_meter_give_every_miner_its_wall_power(tmp_path: Path) -> None:
     farm = Farm()
     async with run_meters(METERS, farm.machines, farm.clock) as peers:
-        block = {"meters": site_block(METERS, peers, secret(tmp_path, COMMUNITY))}
+        block = {
+            "meters": site_block(
+                METERS, {name: peer.port for name, peer in peers.items()}, secret(tmp_path, COMMUNITY)
+            )
+        }
         meters = parse_yaml(yaml.safe_dump(block), Block).meters
         check_meters(meters, ROWS)
         site = SiteMeters(meters, ROWS, PLACES, farm.clock)
@@ -94,7 +98,11 @@ async def test_three_kinds_of_meter_give_every_miner_its_wall_power(tmp_path: Pa
 async def test_a_miner_that_is_not_read_stays_unread_but_its_outlet_is_known(tmp_path: Path) -> None:
     farm = Farm()
     async with run_meters(METERS, farm.machines, farm.clock) as peers:
-        block = {"meters": site_block(METERS, peers, secret(tmp_path, COMMUNITY))}
+        block = {
+            "meters": site_block(
+                METERS, {name: peer.port for name, peer in peers.items()}, secret(tmp_path, COMMUNITY)
+            )
+        }
         site = SiteMeters(parse_yaml(yaml.safe_dump(block), Block).meters, ROWS, PLACES, farm.clock)
         await site.read()
         found = site.apply(farm.poll(0, 2), PLACES, max_age_s=45.0)
@@ -105,7 +113,11 @@ async def test_a_miner_that_is_not_read_stays_unread_but_its_outlet_is_known(tmp
 async def test_a_meter_that_is_stuck_through_a_change_is_found_out(tmp_path: Path) -> None:
     farm = Farm()
     async with run_meters(METERS, farm.machines, farm.clock) as peers:
-        block = {"meters": site_block(METERS, peers, secret(tmp_path, COMMUNITY))}
+        block = {
+            "meters": site_block(
+                METERS, {name: peer.port for name, peer in peers.items()}, secret(tmp_path, COMMUNITY)
+            )
+        }
         site = SiteMeters(parse_yaml(yaml.safe_dump(block), Block).meters, ROWS, PLACES, farm.clock)
         await site.read()
         site.apply(farm.poll(), PLACES, max_age_s=45.0)
@@ -124,7 +136,11 @@ async def test_a_meter_that_is_stuck_through_a_change_is_found_out(tmp_path: Pat
 async def test_what_was_learned_is_there_in_the_next_run(tmp_path: Path) -> None:
     farm = Farm()
     async with run_meters(METERS, farm.machines, farm.clock) as peers:
-        block = {"meters": site_block(METERS, peers, secret(tmp_path, COMMUNITY))}
+        block = {
+            "meters": site_block(
+                METERS, {name: peer.port for name, peer in peers.items()}, secret(tmp_path, COMMUNITY)
+            )
+        }
         meters = parse_yaml(yaml.safe_dump(block), Block).meters
         site = SiteMeters(meters, ROWS, PLACES, farm.clock)
         for _ in range(17):
