@@ -255,6 +255,7 @@ def _miners(file: FarmFile, group: Group, physics: Physics) -> list[FarmMiner]:
         group.ports.status + offset,
         group.ports.api_v3 + offset,
         group.ports.ssh + offset,
+        group.ports.grpc + offset,
     )
     percent = group.offers_hashrate_percent
     miners = []

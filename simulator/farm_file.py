@@ -60,6 +60,7 @@ class FarmPorts(StrictModel):
     status: Port = 6060
     api_v3: Port = 4433
     ssh: Port = 22
+    grpc: Port = 50051
 
 
 class Login(StrictModel):
@@ -175,6 +176,7 @@ class FarmFile(StrictModel):
                 group.ports.status,
                 group.ports.api_v3,
                 group.ports.ssh,
+                group.ports.grpc if group.firmware == "braiins" else 0,
             )
             if max(ports) + self.port_offset > 65535:
                 raise ValueError(f"groups.{number}: port {max(ports)} + {self.port_offset} is above 65535")

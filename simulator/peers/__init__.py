@@ -13,6 +13,7 @@ from simulator.peers.antminer.api import AntminerApi
 from simulator.peers.antminer.status import AntminerStatus
 from simulator.peers.antminer.web import AntminerWeb
 from simulator.peers.braiins.api import BraiinsApi
+from simulator.peers.braiins.grpc import BraiinsGrpc
 from simulator.peers.braiins.unit import BraiinsUnit
 from simulator.peers.braiins.web import BraiinsWeb
 from simulator.peers.faults import NO_FAULTS, Faults
@@ -94,6 +95,7 @@ async def serve(machine: Machine, address: str, ports: PeerPorts, options: PeerO
         "status": ports.status,
         "api_v3": ports.api_v3,
         "ssh": ports.ssh,
+        "grpc": ports.grpc,
     }
     listeners = {
         name: Listener(
@@ -141,7 +143,11 @@ def _vnish(surface: Surface, address: str) -> dict[str, Handler]:
 
 def _braiins(surface: Surface, address: str) -> dict[str, Handler]:
     unit = BraiinsUnit(surface, address)
-    return {"api": BraiinsApi(unit).handle, "web": BraiinsWeb(unit).handle}
+    return {
+        "api": BraiinsApi(unit).handle,
+        "web": BraiinsWeb(unit).handle,
+        "grpc": BraiinsGrpc(unit).handle,
+    }
 
 
 # Firmware of `PeerOptions` -> the servers of an Antminer that runs it, by port name.

@@ -27,6 +27,7 @@ class PeerPorts:
     status: int = 6060
     api_v3: int = 4433
     ssh: int = 22
+    grpc: int = 50051
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,7 +286,7 @@ async def test_a_reply_that_comes_too_late_is_unknown_and_the_readback_tells(tmp
     async with run_farm(spec, clock) as farm:
         (machine,) = farm.machines.values()
         pools = copy.deepcopy(machine.pools)
-        peer = await serve(machine, "127.0.0.1", PeerPorts(0, 0, 0, 0), PeerOptions(conf_reply_s=21.0))
+        peer = await serve(machine, "127.0.0.1", PeerPorts(0, 0, 0, 0, 0, 0), PeerOptions(conf_reply_s=21.0))
         try:
             ports = Ports(peer.ports.api, peer.ports.web, peer.ports.status, 1)
             endpoint = Endpoint("127.0.0.1", ports, deadline_s=5.0, write_deadline_s=0.5)

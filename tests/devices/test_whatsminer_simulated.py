@@ -66,7 +66,7 @@ async def rig(
     clock = ManualClock(datetime(2026, 5, 1, tzinfo=UTC))
     physics = default_physics().model(model)
     machine = Machine(physics, seed=3, clock=clock, mac="c4:11:04:00:00:07", serial="SN7", ambient=21.5)
-    peer = await serve(machine, "127.0.0.1", PeerPorts(0, 0, 0, 0), PeerOptions(api_v3=v3, **options))
+    peer = await serve(machine, "127.0.0.1", PeerPorts(0, 0, 0, 0, 0, 0), PeerOptions(api_v3=v3, **options))
     try:
         yield Rig(machine, peer, clock, v3)
     finally:

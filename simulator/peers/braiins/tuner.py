@@ -18,7 +18,7 @@ TUNING_S = 600.0
 RETURNING_S = 180.0
 MAX_PROFILES = 64
 
-UNSPECIFIED, DISABLED, STABLE, TUNING, FAILED = range(5)
+UNSPECIFIED, STABLE, TUNING = 0, 2, 3
 Mode = Literal["power", "hashrate"]
 # Shares of the rated figure.
 _POWER_SHARES = (0.4, 1.0, 1.25)

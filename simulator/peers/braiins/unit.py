@@ -7,6 +7,7 @@ from collections.abc import Callable
 from simulator.machine import MachineState
 from simulator.peers.braiins.pools import PoolGroups
 from simulator.peers.braiins.refusals import Refusal
+from simulator.peers.braiins.tokens import Accounts
 from simulator.peers.braiins.tuner import Tuner
 from simulator.peers.surface import Surface
 
@@ -30,6 +31,7 @@ class BraiinsUnit:
     def __init__(self, surface: Surface, address: str) -> None:
         self.surface = surface
         self.address = address
+        self.accounts = Accounts(surface)
         self.tuner = Tuner(surface)
         self.pools = PoolGroups(surface)
         self.stopped = False

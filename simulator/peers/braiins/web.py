@@ -11,14 +11,12 @@ from simulator.machine import MachineState
 from simulator.peers.antminer.layouts import Json
 from simulator.peers.braiins import graphql, layouts, settings
 from simulator.peers.braiins.refusals import JSON_TYPE, BadBody, Refusal
-from simulator.peers.braiins.tokens import TIMEOUT_S, Tokens
+from simulator.peers.braiins.tokens import TIMEOUT_S
 from simulator.peers.braiins.tuner import Mode, Target
 from simulator.peers.braiins.unit import API_VERSION, BraiinsUnit
 from simulator.peers.http import Request, Response, html_page, serve_connection
 from simulator.peers.listener import Hangup, compact
 
-FACTORY_USERNAME = "root"
-FACTORY_PASSWORD = "root"  # noqa: S105 - the published factory default that the simulated miner has
 _PREFIX = "/api/v1/"
 _NOTHING = Response(204)
 _PAGE = (
@@ -37,11 +35,6 @@ class BraiinsWeb:
     def __init__(self, unit: BraiinsUnit) -> None:
         self._unit = unit
         self._surface = unit.surface
-        machine = unit.surface.machine
-        self._tokens = Tokens(machine.mac, lambda: machine.clock.now().timestamp())
-        options = unit.surface.options
-        self._username = FACTORY_USERNAME if options.username is None else options.username
-        self._password: str | None = FACTORY_PASSWORD if options.password is None else options.password
         self._pages: Mapping[str, Callable[[MachineState], Any]] = {
             "miner/details": lambda state: layouts.details(state, unit),
             "miner/stats": lambda state: layouts.stats(state, unit),
@@ -105,7 +98,8 @@ class BraiinsWeb:
         write = self._write_of(method, page)
         if write is None and page not in self._pages:
             return Response(404)
-        if not self._allowed(request):
+        # The bare token; the word Bearer before it is not understood.
+        if not self._unit.accounts.knows(request.headers.get("authorization", "")):
             raise Refusal("unauthenticated", "missing or invalid session token")
         if faults.http_500_on_conf and (page in _SAVED or page.startswith("pools/")):
             raise Refusal("internal", "failed to read configuration")
@@ -156,33 +150,15 @@ class BraiinsWeb:
 
         return write
 
-    def _allowed(self, request: Request) -> bool:
-        faults = self._surface.faults
-        if faults.token_expired or faults.login_loop:
-            return False
-        # The bare token; the word Bearer before it is not understood.
-        return self._tokens.use(request.headers.get("authorization", ""))
-
     def _login(self, body: Any) -> Response:
-        words = [body.get(name) if isinstance(body, dict) else None for name in ("username", "password")]
-        for name, word in zip(("username", "password"), words, strict=True):
-            if not isinstance(word, str):
-                raise BadBody(422, f"missing field `{name}`")
-        good = words[0] == self._username and (self._password is None or words[1] == self._password)
-        if not good or self._surface.faults.login_loop:
-            raise Refusal("unauthenticated", "invalid username or password")
-        return self._json({"token": self._tokens.issue(), "timeout_s": TIMEOUT_S})
+        username, password = _word(body, "username"), _word(body, "password")
+        return self._json({"token": self._unit.accounts.login(username, password), "timeout_s": TIMEOUT_S})
 
     def _set_password(self, body: Any) -> Response:
         word = body.get("password") if isinstance(body, dict) else None
         if word is not None and not (isinstance(word, str) and 0 < len(word) <= 128):
             raise Refusal("invalid_argument", "invalid password")
-
-        def act() -> None:
-            self._password = word
-            self._tokens.clear()
-
-        self._surface.perform(act)
+        self._unit.accounts.set_password(word)
         return _NOTHING
 
     def _locate(self, body: Any) -> Response:
@@ -238,6 +214,13 @@ def _read(request: Request) -> Any:
         return json.loads(request.body)
     except (ValueError, RecursionError) as error:
         raise BadBody(400, "expected value at line 1 column 1") from error
+
+
+def _word(body: Any, name: str) -> str:
+    word = body.get(name) if isinstance(body, dict) else None
+    if not isinstance(word, str):
+        raise BadBody(422, f"missing field `{name}`")
+    return word
 
 
 def _relative(body: Any) -> tuple[float, int]:

@@ -40,7 +40,7 @@ async def start() -> AsyncIterator[StartPeer]:
     peers: list[Peer] = []
 
     async def begin(machine: Machine, address: str = "127.0.0.1", **options: Any) -> Peer:
-        peer = await serve(machine, address, PeerPorts(0, 0, 0, 0), PeerOptions(**options))
+        peer = await serve(machine, address, PeerPorts(0, 0, 0, 0, 0, 0), PeerOptions(**options))
         peers.append(peer)
         return peer
 

@@ -1,87 +1,35 @@
-"""The simulated Braiins OS miner: its REST API, GraphQL and cgminer API, byte by byte."""
+"""The simulated Braiins OS miner: its REST API, GraphQL and cgminer API."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from agent.clock import ManualClock
-from simulator.machine import Machine
-from simulator.peers import Faults, Peer
+from simulator.peers import Faults
 from simulator.peers.braiins.tokens import TIMEOUT_S
 from simulator.peers.braiins.tuner import TAKEN_UP_AFTER_S, TUNING_S
+from tests.simulator.peers.braiins_client import (
+    LOGIN,
+    NORMAL,
+    NOT_STARTED,
+    PAUSED,
+    STABLE,
+    TUNING,
+    Client,
+    Connect,
+    connector,
+)
 from tests.simulator.peers.conftest import POOLS, MakeMachine, StartPeer
-from tests.simulator.peers.wire import Page, ask_json, http
-
-LOGIN = {"username": "root", "password": "root"}
-STABLE, TUNING = 2, 3
-NOT_STARTED, NORMAL, PAUSED = 1, 2, 3
-_addresses = itertools.count(1)
-
-
-class Client:
-    """Somebody with a token."""
-
-    def __init__(self, peer: Peer, machine: Machine) -> None:
-        self.peer = peer
-        self.machine = machine
-        self.token = ""
-
-    async def ask(self, method: str, page: str, body: Any = None) -> Page:
-        headers = {"Authorization": self.token} if self.token else {}
-        sent = b"" if body is None else json.dumps(body).encode()
-        return await http(
-            self.peer, self.peer.ports.web, f"/api/v1/{page}", method=method, headers=headers, body=sent
-        )
-
-    async def get(self, page: str) -> Any:
-        reply = await self.ask("GET", page)
-        assert reply.status == 200, reply.body
-        return reply.json
-
-    async def put(self, page: str, body: Any = None) -> Any:
-        reply = await self.ask("PUT", page, body)
-        assert reply.status == 200, reply.body
-        return reply.json
-
-    async def login(self) -> None:
-        self.token = (await self.ask("POST", "auth/login", LOGIN)).json["token"]
-
-    async def target(self) -> int:
-        state = await self.get("performance/tuner-state")
-        watts: int = state["mode_state"]["powertargetmodestate"]["current_target"]["watt"]
-        return watts
-
-    async def tuner(self) -> int:
-        progress: int = (await self.get("performance/tuner-state"))["overall_tuner_state"]
-        return progress
-
-    async def status(self) -> int:
-        status: int = (await self.get("miner/details"))["status"]
-        return status
-
-
-Connect = Callable[..., Awaitable[Client]]
+from tests.simulator.peers.wire import ask_json, http
 
 
 @pytest.fixture
 def connect(start: StartPeer, make_machine: MakeMachine) -> Connect:
-    async def begin(model: str = "antminer-s19-pro", *, logged_in: bool = True, **more: Any) -> Client:
-        options = {name: more.pop(name) for name in ("faults", "password", "username") if name in more}
-        machine = make_machine(model, **more)
-        address = f"127.61.1.{next(_addresses)}"
-        peer = await start(machine, address, firmware="braiins", **options)
-        client = Client(peer, machine)
-        if logged_in:
-            await client.login()
-        return client
-
-    return begin
+    return connector(start, make_machine)
 
 
 # -- who may ask -----------------------------------------------------------------------------------
@@ -280,7 +228,7 @@ async def test_bounds_are_those_of_the_constraints(connect: Connect, edge: str) 
 
 
 @pytest.mark.parametrize(
-    "body", [{"watt": 2400.5}, {"watt": "2400"}, {"watt": -1}, {"watt": True}, {}, [], 7]
+    "body", [{"watt": 2400.5}, {"watt": "2400"}, {"watt": -1}, {"watt": True}, {"watt": 2**70}, {}, [], 7]
 )
 async def test_what_is_no_target_is_422(connect: Connect, body: Any) -> None:
     client = await connect()
@@ -584,6 +532,26 @@ async def test_a_hanging_miner_accepts_and_says_nothing(connect: Connect) -> Non
         async with asyncio.timeout(0.2):
             await reader.read(1)
     writer.close()
+
+
+async def test_a_zombie_answers_on_its_page_alone(connect: Connect) -> None:
+    client = await connect(faults=Faults(zombie=True))
+    await client.get("miner/stats")
+    reader, writer = await asyncio.open_connection(client.peer.address, client.peer.ports.api)
+    writer.write(b'{"command":"version"}')
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await reader.read(1)
+    writer.close()
+
+
+async def test_a_dead_mining_process_shows_no_figures(connect: Connect) -> None:
+    client = await connect(faults=Faults(process_down=True))
+    assert await client.status() == NOT_STARTED
+    assert (await client.get("miner/stats"))["miner_stats"] is None
+    assert (await client.get("performance/tuner-state"))["mode_state"] is None
+    boards = (await client.get("miner/hw/hashboards"))["hashboards"]
+    assert [board["stats"] for board in boards] == [None, None, None]
 
 
 async def test_a_delayed_effect_comes_late(connect: Connect, clock: ManualClock) -> None:

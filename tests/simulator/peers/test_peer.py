@@ -17,7 +17,9 @@ from tests.simulator.peers.wire import ask, ask_json
 
 
 async def test_each_miner_has_its_own_loopback_address(make_machine: MakeMachine) -> None:
-    one = await serve(make_machine("antminer-s19-pro"), "127.61.7.1", PeerPorts(0, 0, 0, 0), PeerOptions())
+    one = await serve(
+        make_machine("antminer-s19-pro"), "127.61.7.1", PeerPorts(0, 0, 0, 0, 0, 0), PeerOptions()
+    )
     ports = PeerPorts(one.ports.api, one.ports.web, one.ports.status)
     two = await serve(make_machine("antminer-s21"), "127.61.7.2", ports, PeerOptions())
     try:
@@ -50,7 +52,10 @@ async def test_a_port_in_use_leaves_nothing_listening(make_machine: MakeMachine)
         status = taken.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
             await serve(
-                make_machine("antminer-s21"), "127.61.7.3", PeerPorts(40281, 40080, status, 0), PeerOptions()
+                make_machine("antminer-s21"),
+                "127.61.7.3",
+                PeerPorts(40281, 40080, status, 0, 0, 0),
+                PeerOptions(),
             )
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.61.7.3", 40281)
@@ -100,7 +105,7 @@ async def test_idle_peers_use_no_processor_time() -> None:
         await serve(
             Machine(spec, seed=index, clock=SystemClock(), mac=f"00:00:00:00:00:{index:02x}", serial="S"),
             f"127.61.8.{index + 1}",
-            PeerPorts(0, 0, 0, 0),
+            PeerPorts(0, 0, 0, 0, 0, 0),
             PeerOptions(),
         )
         for index in range(24)
