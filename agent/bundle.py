@@ -17,6 +17,7 @@ import onnxruntime.capi.onnxruntime_pybind11_state as ort_state
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agent.drift.reference import FamilyReference
 from agent.errors import BundleError
 from agent.feature_table import feature_hash, feature_names
 
@@ -120,6 +121,7 @@ class BundleManifest(_Part):
     training: Training
     metrics: dict[str, Any]
     calibration: dict[str, Any]
+    reference: Annotated[list[FamilyReference], Field(max_length=200)] = []
     library_versions: dict[str, str]
     code_version: str
     git_commit: str | None

@@ -21,12 +21,13 @@ from agent.config import SiteConfig
 from agent.confirm import Observation
 from agent.decision import Round, decision_round
 from agent.dispatch import Dispatcher
+from agent.drift.watch import DriftWatch
 from agent.economics import Economics as Money
 from agent.economics import profit_usd_per_day
 from agent.errors import BundleError, DataError, StoreError
 from agent.features import FeatureState
 from agent.fleet import FleetFrame, Unit, build_frame
-from agent.inference import Economics, Predictor, choose_predictor
+from agent.inference import Curves, Economics, Predictor, choose_predictor
 from agent.mac_watch import MacWatch
 from agent.meters.site_meters import SiteMeters
 from agent.miner_config import names_of
@@ -69,6 +70,7 @@ class Cycle:
         self._pools = PoolWatch(PoolGuard(config.trusted_pools))
         ids = [member.miner_id for member in site.members]
         self._meters = SiteMeters(config.meters, names_of(config.miners), ids, clock, store.state("meters"))
+        self._drift = DriftWatch(len(site.members), store.state("drift"))
         self._modelled_w: NDArray[np.float64] | None = None
         self.number = 0
         self.actuator = Actuator(store, site, clock, config.site.id, self._profit_of)
@@ -98,7 +100,9 @@ class Cycle:
         self._features.observe(frame, self._conditions)
         features = self._features.compute(frame, self._conditions)
         predictor = self._choose(units, now)
-        estimated = self._modelled_w = self._estimate(predictor, features, frame)
+        curves = self._present(predictor, features, frame)
+        estimated = self._modelled_w = curves.power_w[:, 0, 1]
+        self._watch_drift(predictor, frame, features, curves)
         self._watch(results)
         self.actuator.settle()
         # What people decided counts before a new round can replace what they looked at.
@@ -248,16 +252,20 @@ class Cycle:
         self._predictor, self._bundle_stamp, self._covered = chosen, stamp, covered
         return chosen
 
-    def _estimate(
-        self, predictor: Predictor, features: NDArray[np.float32], frame: FleetFrame
-    ) -> NDArray[np.float64]:
-        """[N] watts the power model expects at the present setting; NaN where that is unknown."""
+    def _present(self, predictor: Predictor, features: NDArray[np.float32], frame: FleetFrame) -> Curves:
+        """[N,1,3] what the models expect at the present setting; NaN where that is unknown."""
         shares = frame.columns["setting_share"][:, None].astype(np.float32)
         economics = Economics(
             hashprice_usd_per_ths_day=0.0, price_usd_per_kwh=0.0, pue=1.0, pool_fee_share=0.0, hold_h=1.0
         )
-        curves = predictor.predict(features, shares, np.zeros(shares.shape), economics)
-        return curves.power_w[:, 0, 1]
+        return predictor.predict(features, shares, np.zeros(shares.shape), economics)
+
+    def _watch_drift(
+        self, predictor: Predictor, frame: FleetFrame, features: NDArray[np.float32], curves: Curves
+    ) -> None:
+        for found in self._drift.look(predictor, frame, features, curves):
+            severity = "info" if found.cleared else "warning"
+            self._alert(found.key, frame.at, severity, found.words, cleared=found.cleared)
 
     def _restore_features(self) -> FeatureState:
         ids = [member.miner_id for member in self._site.members]
@@ -279,6 +287,7 @@ class Cycle:
 
     def _save(self) -> None:
         self._store.put_state("features", self._features.to_bytes())
+        self._store.put_state("drift", self._drift.to_bytes())
         if self._meters:
             self._store.put_state("meters", self._meters.to_bytes())
 

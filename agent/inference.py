@@ -6,7 +6,6 @@ Loading bundles is `agent.bundle`; choosing between settings is `agent.planner`.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from agent.bundle import Bundle, load_bundle
+from agent.drift.reference import FamilyReference
 from agent.errors import BundleError
 from agent.feature_inputs import nominal_hashrate_share
 from agent.fleet import Unit
+from agent.hardware.family import hardware_family
 from agent.hardware.profile import HardwareProfile
 
 Floats = NDArray[np.float64]
@@ -92,6 +93,16 @@ class Predictor(Protocol):
         """True where no trained model is in use at all."""
         ...
 
+    @property
+    def bundle_id(self) -> str | None:
+        """Of the bundle in use, None without one."""
+        ...
+
+    @property
+    def reference(self) -> Sequence[FamilyReference]:
+        """What the models learned from, to watch drift by; empty where the bundle does not say."""
+        ...
+
     def update_units(self, units: Sequence[Unit]) -> None:
         """Make `units` the fleet that rows of `predict` belong to."""
         ...
@@ -121,6 +132,8 @@ class ProfilePredictor:
     """
 
     is_fallback = True
+    bundle_id = None
+    reference: Sequence[FamilyReference] = ()
 
     def __init__(self, units: Sequence[Unit], reason: str = "no model bundle is configured") -> None:
         self.label = f"profile curves ({reason})"
@@ -172,6 +185,8 @@ class BundlePredictor:
 
     def __init__(self, bundle: Bundle, units: Sequence[Unit]) -> None:
         self._bundle = bundle
+        self.bundle_id: str | None = bundle.manifest.bundle_id
+        self.reference: Sequence[FamilyReference] = tuple(bundle.manifest.reference)
         self._keys = {entry.key for entry in bundle.manifest.hardware}
         self._families = {entry.family for entry in bundle.manifest.hardware}
         self._profiles = ProfilePredictor(units)
@@ -247,18 +262,6 @@ def choose_predictor(path: Path | None, units: Sequence[Unit]) -> Predictor:
         return BundlePredictor(load_bundle(path), units)
     except BundleError as error:
         return ProfilePredictor(units, str(error))
-
-
-_SERIES = re.compile(r"^(antminer-[a-z]\d{1,2}|whatsminer-m\d)")
-
-
-def hardware_family(profile: HardwareProfile) -> str:
-    """Models that behave alike enough to stand in for each other: one chip generation, one cooling.
-
-    `antminer-s19/air` holds S19, S19 Pro, S19j Pro ...; `whatsminer-m3/air` holds the M30 line.
-    """
-    found = _SERIES.match(profile.key)
-    return f"{found.group(1) if found else profile.key}/{profile.cooling}"
 
 
 def _candidates(shares: ArrayLike, lost_hashing_h: ArrayLike, count: int) -> tuple[Floats, Floats]:

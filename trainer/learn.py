@@ -15,7 +15,7 @@ from agent.bundle import Bundle
 from agent.errors import DataError
 from agent.features import feature_names
 from agent.hardware.catalogue import Catalogue
-from agent.inference import hardware_family
+from agent.hardware.family import hardware_family
 from trainer.calibration import Intervals
 from trainer.crossfit import assemble, cross_fit, judge_coverage
 from trainer.dataset import Dataset
@@ -24,6 +24,7 @@ from trainer.families import FAMILIES, Family
 from trainer.graph import Floats
 from trainer.power_model import fit_curves, fit_temperature
 from trainer.profit_model import ProfitModel, fit_paid
+from trainer.reference import reference
 from trainer.scoring import score
 from trainer.selection import Tried, choose, cross_validate, finite
 
@@ -145,6 +146,7 @@ def export(
         },
         "metrics": learned.metrics | {"export_difference": differences},
         "calibration": learned.calibration,
+        "reference": [family.model_dump() for family in reference(dataset)],
         "golden": golden_vectors(made, golden_features, share[rows], money[rows]),
     }
     bundle = write_bundle(out, made, content, created_at)

@@ -11,13 +11,13 @@ from agent.bundle import load_bundle
 from agent.features import feature_names
 from agent.fleet import Unit
 from agent.hardware.catalogue import Catalogue
+from agent.hardware.family import hardware_family
 from agent.inference import (
     BundlePredictor,
     Curves,
     Economics,
     ProfilePredictor,
     choose_predictor,
-    hardware_family,
 )
 from tests.inference.conftest import COVERED
 
