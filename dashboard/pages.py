@@ -39,7 +39,13 @@ def fleet(request: Request, who: Who) -> Response:
         start = now - timedelta(hours=24)
         sparks = {v.id: sparkline(readmodel.history(session, v.id, start, now), start, now) for v in views}
         alerts = readmodel.open_alerts(session)
-        return {"sites": views, "totals": readmodel.fleet_totals(views), "sparks": sparks, "alerts": alerts}
+        return {
+            "sites": views,
+            "totals": readmodel.fleet_totals(views),
+            "sparks": sparks,
+            "alerts": alerts,
+            "drift": readmodel.shared_drift(alerts),
+        }
 
     return live_page(request, who, "fleet", "Fleet", build)
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
+from agent.drift import DRIFT_PREFIX
 from agent.records import Act, Alert, MinerLine, Recommendation
 from dashboard.charts import ProfitPoint
 from dashboard.schema import (
@@ -278,6 +279,29 @@ def open_alerts(session: Session, site_id: str | None = None) -> list[Alert]:
         query = query.where(AlertRow.site_id == site_id)
     found = [Alert.model_validate(body) for body in session.scalars(query)]
     return sorted(found, key=lambda alert: ("critical", "warning", "info").index(alert.severity))
+
+
+@dataclass(frozen=True, slots=True)
+class SharedDrift:
+    """One drift of one group of miners that several sites see: no fault of a site, the models have aged."""
+
+    what: str
+    sites: tuple[str, ...]
+    since: datetime
+
+
+def shared_drift(alerts: Sequence[Alert]) -> list[SharedDrift]:
+    """What at least two sites call drift, by feature and miner group, the most widespread first."""
+    seen: dict[str, list[Alert]] = {}
+    for alert in alerts:
+        if alert.key.startswith(DRIFT_PREFIX):
+            what = alert.key.removeprefix(DRIFT_PREFIX).replace(":", " ")
+            seen.setdefault(what, []).append(alert)
+    found = [
+        SharedDrift(what, tuple(sorted({alert.site_id for alert in own})), min(alert.at for alert in own))
+        for what, own in seen.items()
+    ]
+    return sorted((drift for drift in found if len(drift.sites) > 1), key=lambda d: (-len(d.sites), d.what))
 
 
 def audit(session: Session, page: int) -> tuple[list[AuditRow], bool]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.drift import DRIFT_PREFIX
 from agent.drift.population import FeatureDrift, PopulationDrift
 from agent.drift.reference import FamilyReference
 from agent.drift.residual import ResidualDrift, ResidualWatch
@@ -118,8 +119,8 @@ class DriftWatch:
         return f"{self._bundle_id}\n".encode() + self._population.to_bytes()
 
     def _changes(self) -> list[DriftFinding]:
-        now = {f"drift-{d.family}-{d.feature}": feature_words(d) for d in self.report.features}
-        now |= {f"drift-{d.family}-predicted-{d.quantity}": residual_words(d) for d in self.report.residuals}
+        now = {_key(d.family, d.feature): feature_words(d) for d in self.report.features}
+        now |= {_key(d.family, f"predicted-{d.quantity}"): residual_words(d) for d in self.report.residuals}
         begun = [DriftFinding(key, words, False) for key, words in now.items() if key not in self._standing]
         ended = [
             DriftFinding(key, f"no longer: {words}", True)
@@ -128,6 +129,10 @@ class DriftWatch:
         ]
         self._standing = now
         return begun + ended
+
+
+def _key(family: str, what: str) -> str:
+    return f"{DRIFT_PREFIX}{family.replace('/', '.')}:{what}"
 
 
 def feature_words(drift: FeatureDrift) -> str:

@@ -114,6 +114,23 @@ async def test_a_site_on_its_fallback_model_says_so(running: Running, site: Samp
     assert "profile curves: no bundle configured" in await page(running, "/sites/quarry")
 
 
+async def test_drift_that_two_sites_see_is_said_once_for_all(running: Running, site: SampleSite) -> None:
+    other, key = SampleSite("delta"), "drift:antminer-s19.air:intake_temp_c"
+    for one in (site, other):
+        await running.deliver(
+            [one.envelope(one.summary(NOW)), one.envelope(one.alert(NOW, key))], one.site_id
+        )
+    fleet = await page(running, "/")
+    assert "The models have aged" in fleet
+    assert "antminer-s19.air intake_temp_c" in fleet
+    assert "at delta, quarry" in fleet
+
+
+async def test_drift_of_one_site_is_that_sites_alert_alone(running: Running, site: SampleSite) -> None:
+    await running.deliver([site.envelope(site.summary(NOW)), site.envelope(site.alert(NOW, "drift:a:b"))])
+    assert "The models have aged" not in await page(running, "/")
+
+
 async def test_what_a_site_delivers_is_shown_as_text_never_as_markup(
     running: Running, site: SampleSite
 ) -> None:

@@ -79,7 +79,7 @@ def test_a_heat_wave_is_said_once_and_its_end_once() -> None:
     watch, model = DriftWatch(COUNT), Model("a")
     assert day(watch, model, 0, intake_c=(0.0, 40.0)) == []
     begun = day(watch, model, SLOTS, intake_c=(35.0, 40.0))
-    assert [found.key for found in begun] == ["drift-antminer-s19/air-intake_temp_c"]
+    assert [found.key for found in begun] == ["drift:antminer-s19.air:intake_temp_c"]
     assert "intake_temp_c of 200 units differs" in begun[0].words
     assert not begun[0].cleared
     ended = day(watch, model, 2 * SLOTS, intake_c=(0.0, 40.0))
@@ -89,7 +89,7 @@ def test_a_heat_wave_is_said_once_and_its_end_once() -> None:
 def test_power_off_the_prediction_names_group_quantity_and_units() -> None:
     watch, model = DriftWatch(COUNT), Model("a")
     found = day(watch, model, 0, intake_c=(0.0, 40.0), power=1.05)
-    assert [f.key for f in found] == ["drift-antminer-s19/air-predicted-power"]
+    assert [f.key for f in found] == ["drift:antminer-s19.air:predicted-power"]
     assert "power of 200 units is +5.0% off the prediction" in found[0].words
 
 
@@ -111,7 +111,7 @@ def test_half_a_day_before_a_restart_counts_after_it() -> None:
     saved = watch.to_bytes()
     again = DriftWatch(COUNT, saved)
     begun = day(again, model, SLOTS, intake_c=(35.0, 40.0))
-    assert [found.key for found in begun] == ["drift-antminer-s19/air-intake_temp_c"]
+    assert [found.key for found in begun] == ["drift:antminer-s19.air:intake_temp_c"]
 
 
 @pytest.mark.parametrize("saved", [b"a\nnot an archive", b"b\n", b""])
