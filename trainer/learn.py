@@ -59,7 +59,7 @@ def learn(dataset: Dataset, seed: int, progress: Progress, families: Sequence[Fa
     names = curves.view.anchors.names
     held = cross_fit(family, dataset, names, seed, lambda done: progress("calibrating intervals", done))
     # Trees rise in steps: between two of them their curve is flat and its bounds may not open.
-    steep = family.kind == "ridge"
+    steep = family.kind != "trees"
     temperature, paid = fit_temperature(curves.view, dataset), fit_paid(curves.view, dataset)
     coverage = judge_coverage(held, curves, steep=steep)
     model = assemble(curves, temperature, paid, held, coverage.inflation, steep=steep)

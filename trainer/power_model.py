@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from agent.features import feature_names
 from trainer.calibration import Intervals
+from trainer.curves import Curve, FitRows, Quantity
 from trainer.dataset import Dataset
-from trainer.families import Curve, Family, Quantity, RidgeCurve, fit_curve, ridge
+from trainer.families import Family, fit_curve
 from trainer.graph import Floats, NumpyOps, Ops, Value
+from trainer.ridge import RidgeCurve, ridge
 from trainer.shape import Anchors, Basis, State, View, state_names, unit_state
 
 # A hardware model with fewer rows or units gets no weights of its own.
@@ -89,8 +91,10 @@ def fit_curves(family: Family, dataset: Dataset, seed: int) -> Curves:
         known = np.isfinite(target)
         if known.sum() < _LEAST_POWER_ROWS:
             return flat_curve(view, quantity)
-        features, share = rows.features[known], rows.share[known]
-        return fit_curve(family, quantity, view, features, share, target[known], weights[known], seed)
+        fit = FitRows(
+            rows.features[known], rows.share[known], target[known], weights[known], rows.at_s[known]
+        )
+        return fit_curve(family, quantity, view, fit, seed)
 
     return Curves(
         view,

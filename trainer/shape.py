@@ -165,11 +165,13 @@ class State(WidthState):
     """What is known of each row: values [B,n].
 
     Args:
+        features: [B,F] raw, NaN where missing.
         columns: [B,Q] those of `state_names`.
         share, log_share: [B,1] of the candidate, inside the grid.
         rated_ths, rated_w: [B,1].
     """
 
+    features: Value
     columns: Value
     share: Value
     log_share: Value
@@ -223,6 +225,7 @@ def unit_state(ops: Ops, view: View, features: Value, share: Value) -> State:
     ]
     members = view.anchors.members(ops, ops.log(rated_ths), ops.log(rated_w), vendor)
     return State(
+        features=features,
         # What bends the curve of a model at the candidate bends it at the present setting too, where the
         # unit's level was taken.
         columns=ops.concat([*columns, members, members * present]),

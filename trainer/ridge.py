@@ -1,0 +1,108 @@
+"""Ridge regressions: the profile's curve times a polynomial or spline that depends on the unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.curves import FitRows, Quantity, ranked
+from trainer.graph import Floats, Ops, Value
+from trainer.shape import (
+    GRID,
+    STATE,
+    Basis,
+    State,
+    View,
+    active_pairs,
+    monotone_curve,
+    nominal_log,
+    state_names,
+)
+
+# Residuals beyond this many robust standard deviations count less (Huber), so that a sick unit does not
+# bend the curve of the healthy ones.
+_HUBER = 2.0
+_HUBER_ROUNDS = 4
+# How many units weigh as much as the belief that a hardware model is like the others.
+MODEL_PENALTY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RidgeCurve:
+    """The profile's curve times the exponential of a varying-coefficient polynomial or spline.
+
+    Args:
+        weights: [Q,P] of state columns by basis functions.
+        spread: [Q] typical contribution of each state column, for `importance`.
+    """
+
+    quantity: Quantity
+    view: View
+    basis: Basis
+    weights: Floats
+    spread: Floats
+
+    def log_value(self, ops: Ops, state: State) -> Value:
+        """See `Curve`."""
+        coefficients = ops.matmul(state.columns, self.weights)
+        correction = ops.matmul(coefficients, self.basis.values(self.view, GRID).T)
+        return monotone_curve(ops, self.quantity, correction, state)
+
+    def size(self) -> int:
+        """Numbers that it holds."""
+        return int((self.weights != 0.0).sum())
+
+    def importance(self) -> dict[str, float]:
+        """Standard deviation of each column's contribution to the logarithm."""
+        return ranked(state_names(self.view), self.spread)
+
+
+def fit_ridge(quantity: Quantity, view: View, rows: FitRows, basis: Basis, penalty: float) -> RidgeCurve:
+    """Fit one curve; `penalty` is per row and standardised column."""
+    columns = np.asarray(rows.state(view).columns, dtype=np.float64)
+    pairs = active_pairs(view, basis)
+    values = basis.values(view, rows.share)
+    design = columns[:, [q for q, _ in pairs]] * values[:, [p for _, p in pairs]]
+    wanted = rows.target - nominal_log(quantity, rows.share)
+    found = ridge(design, wanted, rows.weights, penalty + _model_penalty(view, pairs))
+    table = np.zeros((columns.shape[1], values.shape[1]))
+    spread = np.zeros(columns.shape[1])
+    for j, (q, p) in enumerate(pairs):
+        table[q, p] = found[j]
+    for q in range(len(spread)):
+        spread[q] = float(np.std(columns[:, q] * (values @ table[q])))
+    return RidgeCurve(quantity, view, basis, table, spread)
+
+
+def _model_penalty(view: View, pairs: list[tuple[int, int]]) -> Floats:
+    """Extra penalty of each pair: what a hardware model has of its own is as sure as it has units."""
+    own = np.array([0.0] * len(STATE) + list(MODEL_PENALTY / view.anchors.units) * 2)
+    return own[[q for q, _ in pairs]]
+
+
+def ridge(design: Floats, target: Floats, weights: Floats, penalty: Floats | float) -> Floats:
+    """Weights [D] of a robust ridge regression on standardised columns; a constant one is not penalised."""
+    scale = np.sqrt(np.average(design**2, axis=0, weights=weights))
+    scale[scale < 1e-9] = 1.0
+    scaled = design / scale
+    constant = np.ptp(design, axis=0) < 1e-12
+    robust = np.ones(len(target))
+    found = np.zeros(design.shape[1])
+    for _ in range(_HUBER_ROUNDS):
+        weight = weights * robust
+        total = weight.sum()
+        gram = (scaled * weight[:, None]).T @ scaled / total
+        gram[np.diag_indices_from(gram)] += np.where(constant, 1e-9, penalty)
+        found = np.linalg.solve(gram, (scaled * weight[:, None]).T @ target / total)
+        residual = np.abs(target - scaled @ found)
+        limit = _HUBER * 1.4826 * max(weighted_median(residual, weights), 1e-6)
+        robust = np.minimum(1.0, limit / np.maximum(residual, 1e-12))
+    return np.asarray(found / scale, dtype=np.float64)
+
+
+def weighted_median(values: Floats, weights: Floats) -> float:
+    """The value at which half of the weight lies below."""
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, 0.5 * total[-1])])
