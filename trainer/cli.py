@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +19,10 @@ from agent.errors import InputError
 from agent.prices import read_market, read_prices
 from trainer.dataset import build_dataset
 from trainer.export import check_target
+from trainer.families import FAMILIES
 from trainer.lake import read_lake
 from trainer.learn import export, learn
+from trainer.tuning import Search, tune
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +44,18 @@ def train(
     ] = None,
     zone: Annotated[
         str | None, typer.Option(help="Zone to take from a price file that holds several.")
+    ] = None,
+    tune_trials: Annotated[
+        int,
+        typer.Option(
+            min=0, max=1000, help="Sets of hyper-parameters to try of each kind; 0 takes the shipped."
+        ),
+    ] = 0,
+    tune_minutes: Annotated[
+        float, typer.Option(min=0.1, max=10_000.0, help="Ends the search early; what was found is used.")
+    ] = 10.0,
+    tune_storage: Annotated[
+        Path | None, typer.Option(help="SQLite file that keeps what was tried, so that a search can go on.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document and nothing else.")
@@ -73,7 +88,13 @@ def train(
             lambda done: steps.at("computing features", done),
         )
         del telemetry
-        learned = learn(dataset, seed, steps.at)
+        families = list(FAMILIES)
+        if tune_trials:
+            search = Search(tune_trials, 60.0 * tune_minutes, tune_storage)
+            families += tune(
+                dataset, search, seed, time.monotonic, lambda done: steps.at("searching parameters", done)
+            )
+        learned = learn(dataset, seed, steps.at, families)
         bundle = export(learned, dataset, out, seed, SystemClock().now(), steps.at)
         steps.finish()
     manifest = bundle.manifest

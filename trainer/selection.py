@@ -16,7 +16,7 @@ from trainer.power_model import fit_curves
 from trainer.scoring import Score, score
 
 # Share of the time span at which each fold's training ends and its test begins.
-_CUTS = (0.5, 0.67, 0.84)
+CUTS = (0.5, 0.67, 0.84)
 _LEAST_TEST_ROWS = 50
 # Errors this close, relatively, are one and the same; then the smaller model wins.
 _SAME_ERROR = 0.02
@@ -40,6 +40,11 @@ class Tried:
         values = np.array([getattr(s, name) for s in self.scores], dtype=np.float64)
         values = values[np.isfinite(values)]
         return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+    @property
+    def error(self) -> float:
+        """Mean of the errors over the folds."""
+        return float(np.mean([s.error for s in self.scores]))
 
     def to_dict(self) -> dict[str, Any]:
         """For metrics."""
@@ -97,8 +102,8 @@ def choose(tried: Sequence[Tried]) -> Tried:
         best = tried[int(np.nanargmin(regrets))]
         limit = best.mean("regret") + best.spread("regret")
         rest = [t for t, regret in zip(tried, regrets, strict=True) if regret <= limit]
-    errors = [np.mean([s.error for s in t.scores]) for t in rest]
-    least = float(min(errors))
+    errors = [t.error for t in rest]
+    least = min(errors)
     rest = [t for t, error in zip(rest, errors, strict=True) if error <= (1.0 + _SAME_ERROR) * least]
     return min(rest, key=lambda t: t.size)
 
@@ -111,9 +116,9 @@ def time_and_unit_folds(dataset: Dataset, seed: int) -> Iterator[tuple[Mask, Mas
 
     A training row whose window reaches into the time of test is in neither.
     """
-    group = unit_groups(dataset, len(_CUTS), seed)
+    group = unit_groups(dataset, len(CUTS), seed)
     start, end = float(dataset.at_s.min()), float(dataset.at_s.max())
-    cuts = [start + cut * (end - start) for cut in _CUTS]
+    cuts = [start + cut * (end - start) for cut in CUTS]
     for fold, cut in enumerate(cuts):
         until = cuts[fold + 1] if fold + 1 < len(cuts) else np.inf
         train = (dataset.end_s <= cut) & (group != fold)
