@@ -27,6 +27,7 @@ from agent.economics import profit_usd_per_day
 from agent.errors import BundleError, DataError, StoreError
 from agent.features import FeatureState
 from agent.fleet import FleetFrame, Unit, build_frame
+from agent.health_watch import HealthWatch
 from agent.inference import Curves, Economics, Predictor, choose_predictor
 from agent.mac_watch import MacWatch
 from agent.meters.site_meters import SiteMeters
@@ -68,6 +69,7 @@ class Cycle:
         self._seen_at: list[datetime | None] = [None] * len(site.members)
         self._macs = MacWatch({alert.key: alert.text for alert in store.alerts()})
         self._pools = PoolWatch(PoolGuard(config.trusted_pools))
+        self._health = HealthWatch({alert.key: alert.text for alert in store.alerts()})
         ids = [member.miner_id for member in site.members]
         self._meters = SiteMeters(config.meters, names_of(config.miners), ids, clock, store.state("meters"))
         self._drift = DriftWatch(len(site.members), store.state("drift"))
@@ -95,6 +97,7 @@ class Cycle:
         frame = build_frame(now, units, results, max_age_s=oldest_s)
         self._note_times(results)
         self._watch_pools(results, now)
+        self._watch_health(results, now)
         self._conditions = self._money.conditions(now)
         self._features.align([unit.miner_id for unit in units])
         self._features.observe(frame, self._conditions)
@@ -344,6 +347,12 @@ class Cycle:
         seen = zip(self._site.members, results, strict=True)
         for found in self._pools.look((member.miner_id, result.reading) for member, result in seen):
             severity, cleared = ("critical", False) if found.strangers else ("info", True)
+            self._alert(found.key, now, severity, found.words, cleared=cleared, miner_id=found.miner_id)
+
+    def _watch_health(self, results: Sequence[PollResult], now: datetime) -> None:
+        seen = zip(self._site.members, results, strict=True)
+        for found in self._health.look((member.miner_id, result.reading) for member, result in seen):
+            severity, cleared = ("critical", False) if found.faults else ("info", True)
             self._alert(found.key, now, severity, found.words, cleared=cleared, miner_id=found.miner_id)
 
     def _alert(

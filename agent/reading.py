@@ -76,6 +76,7 @@ class Reading:
     power_limit_w: float | None = None
     power_percent: float | None = None
     hashrate_percent: float | None = None
+    frequency_percent: float | None = None
     work_mode: str | None = None
     is_hashing: bool | None = None
     chip_temp_c: float | None = None

@@ -46,6 +46,7 @@ class Settings:
     percent_of_w: float = 0.0
     hashrate_percent: float = 100.0
     target_freq_percent: float = 0.0
+    voltage_percent: float = 100.0
     mining: bool = True
     fan_manual: bool = False
     fan_pwm: int = 100

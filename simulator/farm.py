@@ -60,6 +60,7 @@ class FarmMiner:
     firmware: FirmwareKind
     ports: PeerPorts
     login: Login | None
+    ssh_login: Login | None
     write_enabled: bool
     offers_hashrate_percent: bool
     initial: Initial
@@ -220,6 +221,8 @@ async def _serve(miner: FarmMiner, machine: Machine) -> Peer:
         layout="new" if miner.firmware == "antminer-new" else "legacy",
         username=None if miner.login is None else miner.login.username,
         password=None if miner.login is None else miner.login.password,
+        ssh_username=None if miner.ssh_login is None else miner.ssh_login.username,
+        ssh_password=None if miner.ssh_login is None else miner.ssh_login.password,
         write_enabled=miner.write_enabled,
         api_v3=miner.firmware == "whatsminer-v3",
         offers_hashrate_percent=miner.offers_hashrate_percent,
@@ -273,6 +276,7 @@ def _miners(file: FarmFile, group: Group, physics: Physics) -> list[FarmMiner]:
                 firmware=firmware,
                 ports=ports,
                 login=group.credentials,
+                ssh_login=group.ssh_credentials,
                 write_enabled=group.write_enabled if own.write_enabled is None else own.write_enabled,
                 offers_hashrate_percent=model.offers_hashrate_percent if percent is None else percent,
                 initial=group.initial if own.initial is None else own.initial,

@@ -106,6 +106,7 @@ class Group(StrictModel):
     firmware: FirmwareKind | None = None
     ports: FarmPorts = FarmPorts()
     credentials: Login | None = None
+    ssh_credentials: Login | None = None
     write_enabled: bool = True
     offers_hashrate_percent: bool | None = None
     initial: Initial = Initial()

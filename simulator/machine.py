@@ -8,7 +8,7 @@ How it moves through time is `simulator.dynamics`; firmware, sockets and protoco
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -93,6 +93,8 @@ class Machine:
         self._snapshot = Snapshot(self._dynamics, seed, type_text, version, mac, serial)
         self._tuner_bias = float(np.random.default_rng([seed & 0xFFFFFFFF, 0x7475]).normal())
         self._has_tuner = False
+        # What firmware does when the control board starts: read its configuration.
+        self.on_boot: Callable[[], None] | None = None
         if missing_boards:
             self._dynamics.missing = self._checked_boards(missing_boards)
 
@@ -216,8 +218,48 @@ class Machine:
         if -100.0 <= percent <= 100.0:
             self._restart_with(replace(self._dynamics.settings, target_freq_percent=float(percent)))
 
+    def start_mining(
+        self,
+        *,
+        work_mode: str,
+        frequency_percent: float,
+        voltage_percent: float,
+        fan_manual: bool,
+        fan_pwm: int,
+    ) -> None:
+        """Start the mining process anew as its configuration file says, also where nothing changed.
+
+        Args:
+            work_mode: as in `set_work_mode`.
+            frequency_percent: of the rated frequency, 0 to 200.
+            voltage_percent: of the voltage that belongs to the frequency, 50 to 150.
+            fan_manual, fan_pwm: as in `set_fan`.
+
+        Raises:
+            InputError: a value outside these.
+        """
+        if work_mode not in WORK_MODES:
+            raise InputError(f"work mode {work_mode!r} is not one of {', '.join(WORK_MODES)}")
+        if not 0.0 <= frequency_percent <= 200.0:
+            raise InputError(f"frequency must be 0 to 200 percent, got {frequency_percent}")
+        if not 50.0 <= voltage_percent <= 150.0:
+            raise InputError(f"voltage must be 50 to 150 percent, got {voltage_percent}")
+        now = self._arrive()
+        moving = self._dynamics
+        moving.mark_heat(now)
+        moving.settings = replace(
+            moving.settings,
+            mining=True,
+            work_mode=work_mode,
+            target_freq_percent=float(frequency_percent) - 100.0,
+            voltage_percent=float(voltage_percent),
+            fan_manual=fan_manual,
+            fan_pwm=min(100, max(0, int(fan_pwm))),
+        )
+        moving.restart(now)
+
     def power_off(self) -> None:
-        """Whatsminer: stop hashing and cut the boards' power; the control board stays up."""
+        """Stop hashing and cut the boards' power; the control board stays up."""
         now = self._arrive()
         moving = self._dynamics
         if moving.settings.mining:
@@ -242,6 +284,8 @@ class Machine:
         now = self._arrive()
         self._dynamics.mark_heat(now)
         self._dynamics.boot(now)
+        if self.on_boot is not None:
+            self.on_boot()
 
     def set_pools(self, pools: Sequence[PoolEntry]) -> None:
         """Replace the pools; nothing restarts."""
@@ -272,6 +316,8 @@ class Machine:
         if not self._dynamics.powered:
             self._dynamics.powered = True
             self._dynamics.boot(now)
+            if self.on_boot is not None:
+                self.on_boot()
 
     def set_missing_boards(self, indices: Sequence[int]) -> None:
         """Boards that are not there from now on.

@@ -114,7 +114,7 @@ class Snapshot:
             fan_rpm=self._fans(phase, float(steady.fan[0]), noise[1:17]),
             fan_manual=settings.fan_manual,
             fan_pwm=settings.fan_pwm,
-            voltage_v=float(rail_voltage(spec, level)[0]) if hashing else 0.0,
+            voltage_v=self._voltage(level) if hashing else 0.0,
             frequency_mhz=float(level[0]) * spec.rated_frequency_mhz,
             elapsed_s=elapsed_s,
             uptime_s=max(0.0, t - d.boot_s) if d.powered else 0.0,
@@ -145,7 +145,12 @@ class Snapshot:
         # Chips that are not warm yet leak less, so power climbs with them.
         warm = max(0.7, 1.0 + spec.thermal.power_per_c * min(0.0, cooler_c))
         factor = 1.0 if mode is None else mode.power_factor
+        # At one frequency, what the chips draw goes with the square of their voltage.
+        factor *= (self._d.settings.voltage_percent / 100.0) ** 2
         return steady_w * factor * warm * (1.0 + spec.noise.power * float(np.clip(noise, -3.0, 3.0)))
+
+    def _voltage(self, level: Floats) -> float:
+        return float(rail_voltage(self._d.spec, level)[0]) * self._d.settings.voltage_percent / 100.0
 
     def _rates(self, t: float, hashed: float, elapsed_s: float) -> list[float]:
         """Rates over the five windows, each with the noise of its own window."""
@@ -198,7 +203,7 @@ class Snapshot:
         weights /= weights.sum()
         hottest = int(np.argmax(weights))
         mhz = float(level[0]) * spec.rated_frequency_mhz
-        volts = float(rail_voltage(spec, level)[0]) if level[0] > 0.0 else 0.0
+        volts = self._voltage(level) if level[0] > 0.0 else 0.0
         boards = []
         for index, weight in enumerate(weights.tolist()):
             if index in d.missing:

@@ -33,6 +33,9 @@ SUBCOMMANDS: dict[str, Sub] = {
     "discover": Sub("agent.cli.discover", None, "Find miners on the network and keep the inventory."),
     "capture": Sub("agent.cli.capture", None, "Save one miner's raw replies, redacted."),
     "decode": Sub("agent.cli.decode", None, "Turn saved replies into a Reading."),
+    "devices": Sub(
+        "agent.cli.devices", None, "Show what each firmware can be asked and told, and its errors."
+    ),
     "hardware": Sub("agent.cli.hardware", None, "List, show and check hardware profiles."),
     "config": Sub("agent.cli.config", None, "Check a site file and show what it means."),
     "run": Sub("agent.cli.run", None, "Run the agent daemon of one site."),

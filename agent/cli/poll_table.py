@@ -13,12 +13,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from agent.devices.error_codes import worst_first
 from agent.reading import Reading
 from agent.telemetry import PollResult
 
 _LEFT = ("address", "model", "mode")
 _RIGHT = ("TH/s", "W", "J/TH", "chip C", "boards", "up")
 _NAMES = (*_LEFT, *_RIGHT)
+_STYLES = {"critical": "bold red", "warning": "yellow", "info": "dim"}
 _MARKS = {"metered": "w", "measured": "m", "firmware_estimate": "e"}
 # A model's name is the firmware's own text where no profile knows it.
 _LONGEST_MODEL = 20
@@ -59,12 +61,35 @@ def _miner(result: PollResult, row: Sequence[str] | None, widths: Sequence[int])
     line = Text(_line((result.address, *row), widths), no_wrap=True, overflow="ellipsis")
     version = f"{reading.firmware or '?'} {reading.firmware_version or ''}".strip()
     lines: list[RenderableType] = [line.append(f"  {version}", style="dim")]
-    faults = [error.text or error.code for error in reading.errors or ()]
-    if faults:
-        more = len(faults) - _MOST_FAULTS
-        words = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
-        lines.append(Padding(Text(words, style="yellow", overflow="fold"), (0, 0, 0, _INDENT)))
+    wrong = _counted(_faults(reading)) + _counted(_boards(reading))
+    if wrong:
+        words = Text("; ", overflow="fold").join(wrong)
+        lines.append(Padding(words, (0, 0, 0, _INDENT)))
     return lines
+
+
+def _counted(words: list[Text]) -> list[Text]:
+    """The first few, and how many more there are."""
+    more = len(words) - _MOST_FAULTS
+    return words if more <= 0 else [*words[:_MOST_FAULTS], Text(f"and {more} more")]
+
+
+def _faults(reading: Reading) -> list[Text]:
+    """What the firmware reports, the worst first."""
+    found = sorted(reading.errors or (), key=lambda error: worst_first(error.severity))
+    return [
+        Text(error.text or error.code, style=_STYLES.get(error.severity or "", "yellow")) for error in found
+    ]
+
+
+def _boards(reading: Reading) -> list[Text]:
+    """The boards that do not work while the miner is meant to; a stopped miner's idle boards are no news."""
+    stopped = reading.is_hashing is False
+    return [
+        Text(f"board {board.index} {board.state}", style="yellow")
+        for board in reading.boards or ()
+        if board.state in ("missing", "sick") or (board.state == "idle" and not stopped)
+    ]
 
 
 def _figures(reading: Reading) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def run(
     logging.basicConfig(
         level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for chatty in ("httpx", "httpcore"):
+    for chatty in ("httpx", "httpcore", "asyncssh"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
     # A cycle that takes longer than its interval skips one; the scheduler would warn of it each time.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)

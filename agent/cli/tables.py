@@ -51,7 +51,13 @@ def short(setting: SettingRecord | None) -> str:
         return "?"
     if not isinstance(setting.value, int | float):
         return setting.value or "stop"
-    units = {"power_limit_w": "W", "power_percent": "% power", "hashrate_percent": "% rate"}
+    units = {
+        "power_limit_w": "W",
+        "power_percent": "% power",
+        "hashrate_percent": "% rate",
+        "frequency_percent": "% freq",
+        "voltage_percent": "% volt",
+    }
     return f"{setting.value:,.0f} {units.get(setting.knob, setting.knob)}"
 
 

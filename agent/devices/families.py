@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agent.clock import Clock
 from agent.devices import foreign
 from agent.devices.antminer import stock as antminer_stock
+from agent.devices.antminer_old import driver as antminer_old
 from agent.devices.braiins import driver as braiins
 from agent.devices.device import Device, Endpoint
 from agent.devices.luxos import driver as luxos
@@ -17,6 +18,7 @@ from agent.devices.whatsminer import v3 as whatsminer_v3
 from agent.errors import InputError
 from agent.hardware.profile import HardwareProfile
 from agent.reading import Reading
+from agent.setting import Knob
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class FamilyInfo:
     Args:
         vendor, firmware: the profiles it claims are those of the vendor with controls for the firmware.
         main_port: name of the port in `Ports` that `--port` stands for.
+        claims: which of these profiles, where one firmware has a driver for each generation.
     """
 
     name: str
@@ -35,6 +38,12 @@ class FamilyInfo:
     open: Callable[[Endpoint, Clock], Device]
     capture: Callable[[Endpoint, Clock], Awaitable[dict[str, bytes]]]
     decode: Callable[[Mapping[str, bytes], str | None], Reading]
+    claims: Callable[[HardwareProfile], bool] = lambda profile: True
+
+
+def _is_old(profile: HardwareProfile) -> bool:
+    """True for Antminers whose frequency is set in files: the generation before the S19."""
+    return profile.control("stock", Knob.FREQUENCY_PERCENT) is not None
 
 
 FAMILIES: dict[str, FamilyInfo] = {
@@ -48,6 +57,17 @@ FAMILIES: dict[str, FamilyInfo] = {
             antminer_stock.AntminerStock,
             antminer_stock.capture,
             antminer_stock.decode,
+            claims=lambda profile: not _is_old(profile),
+        ),
+        FamilyInfo(
+            antminer_old.FAMILY,
+            "bitmain",
+            "stock",
+            "api",
+            antminer_old.AntminerOld,
+            antminer_old.capture,
+            antminer_old.decode,
+            claims=_is_old,
         ),
         FamilyInfo(
             "whatsminer-v2",
@@ -109,5 +129,5 @@ def families_for(profile: HardwareProfile) -> tuple[str, ...]:
     return tuple(
         info.name
         for info in FAMILIES.values()
-        if info.vendor == profile.vendor and info.firmware in profile.controls
+        if info.vendor == profile.vendor and info.firmware in profile.controls and info.claims(profile)
     )

@@ -9,6 +9,8 @@ import json
 from dataclasses import replace
 
 from agent.clock import Clock
+from agent.devices.antminer.generation import is_later, is_old
+from agent.devices.antminer.web import Web
 from agent.devices.device import Endpoint
 from agent.devices.transport import exchange
 from agent.devices.whatsminer.v3 import WhatsminerV3
@@ -16,6 +18,8 @@ from agent.errors import DeviceError, Timeout, Unreachable, Unsupported
 
 _LIMIT_BYTES = 1024 * 1024
 _PROBE_S = 3.0
+_READ_BYTES = 65536
+_LOGIN_REALM = "ANTMINER CONFIGURATION"
 # Custom firmware imitates the stock one, so its marks are looked for first.
 _MARKS: tuple[tuple[str, str], ...] = (
     ("LUXMINER", "luxos"),
@@ -65,7 +69,7 @@ async def identify_family(endpoint: Endpoint, clock: Clock) -> str:
         answered = True
         found = _mark(answer)
         if found is not None:
-            return await _settle(found, endpoint, clock)
+            return await _settle(found, answer, endpoint, clock)
     try:
         page = await _front_page(endpoint)
     except DeviceError as error:
@@ -79,10 +83,12 @@ async def identify_family(endpoint: Endpoint, clock: Clock) -> str:
         raise Unsupported(
             endpoint.address, "answers, but as no family that is known here; name it with --family"
         )
-    return await _settle(found, endpoint, clock)
+    return await _settle(found, page, endpoint, clock)
 
 
-async def _settle(found: str, endpoint: Endpoint, clock: Clock) -> str:
+async def _settle(found: str, answer: bytes, endpoint: Endpoint, clock: Clock) -> str:
+    if found == "antminer-stock":
+        return await _generation(answer, endpoint)
     if found != "whatsminer":
         return found
     try:
@@ -92,6 +98,20 @@ async def _settle(found: str, endpoint: Endpoint, clock: Clock) -> str:
     except DeviceError:
         return "whatsminer-v2"
     return "whatsminer-v3"
+
+
+async def _generation(answer: bytes, endpoint: Endpoint) -> str:
+    """Which of the two drivers for Bitmain's own firmware; the later one where nobody tells the model."""
+    text = answer[:_READ_BYTES].decode("utf-8", errors="replace")
+    if not is_old(text) and not is_later(text) and _LOGIN_REALM in text.upper():
+        # The front page names no model; the page behind it does, to whoever may log in.
+        deadline_s = min(_PROBE_S, endpoint.deadline_s / 3)
+        try:
+            async with Web(endpoint) as web:
+                text = str((await web.document("get_system_info.cgi", deadline_s)).get("minertype"))
+        except DeviceError:
+            return "antminer-stock"
+    return "antminer-old" if is_old(text) else "antminer-stock"
 
 
 async def _front_page(endpoint: Endpoint) -> bytes:
@@ -109,7 +129,7 @@ async def _front_page(endpoint: Endpoint) -> bytes:
 
 
 def _mark(answer: bytes) -> str | None:
-    text = answer[:65536].decode("utf-8", errors="replace").upper()
+    text = answer[:_READ_BYTES].decode("utf-8", errors="replace").upper()
     return next((family for mark, family in _MARKS if mark in text), None)
 
 

@@ -16,6 +16,8 @@ from agent.yamlfile import StrictModel
 
 Source = Annotated[str, Field(min_length=3, description="Where the figure comes from")]
 STOPPING_MODES = ("sleep", "stopped")
+# Rate climbs about evenly from nothing to full while a change settles: half of that time is lost.
+RAMP_LOSS = 0.5
 Firmware = Literal["stock", "luxos", "braiins", "vnish"]
 Share = Annotated[float, Field(ge=0.0, le=2.0, description="Share of the rated figure")]
 
@@ -109,6 +111,10 @@ class Control(StrictModel):
         if self.minimum >= self.maximum:
             raise ValueError(f"minimum {self.minimum:g} must lie below maximum {self.maximum:g}")
         return self
+
+    def lost_hashing_s(self, *, stops: bool) -> float:
+        """Seconds of full hashing that one change costs; a stop loses them on the way back."""
+        return RAMP_LOSS * self.settle_s if self.restarts_hashing or stops else 0.0
 
 
 class SearchRange(StrictModel):

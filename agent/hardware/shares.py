@@ -80,7 +80,7 @@ def current_setting(profile: HardwareProfile, firmware: str, reading: Reading) -
     """What `reading` says is set, in the knob that governs the unit; None where it does not say.
 
     A stopped unit is `stop`. Then the knob that departs from the factory state wins: a power percent
-    below 100, a mode other than normal, then hashrate percent, power limit and at last the mode.
+    below 100, a mode other than normal, then hashrate or frequency percent, power limit and at last the mode.
     """
     offered = {control.knob: control for control in profile.controls_of(firmware)}
     mode = reading.work_mode
@@ -97,6 +97,8 @@ def current_setting(profile: HardwareProfile, firmware: str, reading: Reading) -
         return Setting(Knob.WORK_MODE, mode)
     if reading.hashrate_percent is not None and Knob.HASHRATE_PERCENT in offered:
         return Setting(Knob.HASHRATE_PERCENT, reading.hashrate_percent)
+    if reading.frequency_percent is not None and Knob.FREQUENCY_PERCENT in offered:
+        return Setting(Knob.FREQUENCY_PERCENT, reading.frequency_percent)
     if reading.power_limit_w is not None and Knob.POWER_LIMIT_W in offered:
         return Setting(Knob.POWER_LIMIT_W, reading.power_limit_w)
     return Setting(Knob.WORK_MODE, mode) if mode in modes else None

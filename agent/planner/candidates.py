@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.hardware.bounds import Bounds
-from agent.hardware.profile import HardwareProfile
+from agent.hardware.profile import RAMP_LOSS, HardwareProfile
 from agent.hardware.shares import candidate_settings, nominal_share
 from agent.setting import Setting
 
@@ -107,8 +107,7 @@ def _transition(choice: Choices, target: Setting) -> tuple[float, float, bool]:
     waking = choice.current is not None and choice.current.stops_hashing
     if waking and not control.restarts_hashing:
         slowest = max(c.settle_s for c in choice.profile.controls_of(choice.firmware))
-        return slowest, 0.5 * slowest / 3600.0, True
-    # Rate climbs about evenly from nothing to full while a change settles: half of that time is lost.
-    # A stop loses it on the way back, so it pays now.
+        return slowest, RAMP_LOSS * slowest / 3600.0, True
+    # A stop loses its time on the way back, so it pays now.
     lossy = control.restarts_hashing or target.stops_hashing
-    return control.settle_s, 0.5 * control.settle_s / 3600.0 if lossy else 0.0, lossy
+    return control.settle_s, control.lost_hashing_s(stops=target.stops_hashing) / 3600.0, lossy

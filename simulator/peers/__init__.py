@@ -12,6 +12,11 @@ from simulator.machine import Machine
 from simulator.peers.antminer.api import AntminerApi
 from simulator.peers.antminer.status import AntminerStatus
 from simulator.peers.antminer.web import AntminerWeb
+from simulator.peers.antminer_old.api import OldApi
+from simulator.peers.antminer_old.conf import generation
+from simulator.peers.antminer_old.ssh import OldSsh
+from simulator.peers.antminer_old.unit import OldUnit
+from simulator.peers.antminer_old.web import OldWeb
 from simulator.peers.braiins.api import BraiinsApi
 from simulator.peers.braiins.grpc import BraiinsGrpc
 from simulator.peers.braiins.unit import BraiinsUnit
@@ -123,12 +128,21 @@ def _handlers(surface: Surface, address: str) -> dict[str, Handler]:
 
 
 def _antminer_stock(surface: Surface, address: str) -> dict[str, Handler]:
+    if generation(surface.machine.state().type_text) is not None:
+        # The only stock firmware that there is for these models.
+        return _antminer_old(surface, address)
     api = AntminerApi(surface)
     return {
         "api": api.handle,
         "web": AntminerWeb(surface, api, address).handle,
         "status": AntminerStatus(surface).handle,
     }
+
+
+def _antminer_old(surface: Surface, address: str) -> dict[str, Handler]:
+    unit = OldUnit(surface, address)
+    api = OldApi(unit)
+    return {"api": api.handle, "web": OldWeb(unit, api).handle, "ssh": OldSsh(unit).handle}
 
 
 def _luxos(surface: Surface, address: str) -> dict[str, Handler]:
@@ -153,6 +167,7 @@ def _braiins(surface: Surface, address: str) -> dict[str, Handler]:
 # Firmware of `PeerOptions` -> the servers of an Antminer that runs it, by port name.
 _ANTMINER: dict[str, Callable[[Surface, str], dict[str, Handler]]] = {
     "stock": _antminer_stock,
+    "old": _antminer_old,
     "luxos": _luxos,
     "vnish": _vnish,
     "braiins": _braiins,

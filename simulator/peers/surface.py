@@ -40,6 +40,8 @@ class PeerOptions:
             with empty lists). Both answer `new_api` on modern firmware.
         username: account of the web page or of API v3; None is the factory default.
         password: its password; on Whatsminer the admin password too. None is the factory default.
+        ssh_username, ssh_password: old Antminer: the login over SSH, which is not that of the web page. None
+            is the factory default.
         write_enabled: Whatsminer: the owner has opened the write API.
         api_v3: Whatsminer: new firmware with API v3 on 4433 and a reduced v2 on 4028.
         offers_hashrate_percent: Antminer: the web page offers a hashrate percent.
@@ -51,6 +53,8 @@ class PeerOptions:
     layout: Literal["legacy", "new"] = "legacy"
     username: str | None = None
     password: str | None = None
+    ssh_username: str | None = None
+    ssh_password: str | None = None
     write_enabled: bool = True
     api_v3: bool = False
     offers_hashrate_percent: bool = False

@@ -149,6 +149,8 @@ class Antminer:
                     f"HTTP/1.1 401 Unauthorized\r\n{challenge}\r\nContent-Length: 0\r\n\r\n".encode()
                 )
                 await writer.drain()
+                if "connection: close" in head.lower():
+                    return
                 continue
             self.asked.append(page)
             reply = self._write(body) if method == "POST" else self._page(page)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from agent.clock import Clock, ManualClock
 from agent.devices.antminer.stock import AntminerStock
+from agent.devices.antminer_old.driver import AntminerOld
 from agent.devices.braiins.driver import Braiins
 from agent.devices.device import Device, Endpoint, Ports
 from agent.devices.luxos.driver import LuxOS
@@ -23,6 +24,7 @@ from tests.devices.cutting_proxy import Cut, CuttingProxy
 BOUNDS = (
     Bounds(Knob.POWER_LIMIT_W, 500, 12000),
     Bounds(Knob.POWER_PERCENT, 50, 100),
+    Bounds(Knob.FREQUENCY_PERCENT, 50, 100),
     Bounds(Knob.WORK_MODE, choices=("low", "normal", "high", "sleep")),
     Bounds(Knob.STOP),
 )
@@ -46,7 +48,12 @@ def watts(value: float) -> Setting:
     return Setting(Knob.POWER_LIMIT_W, value)
 
 
+def percent(value: float) -> Setting:
+    return Setting(Knob.FREQUENCY_PERCENT, value)
+
+
 KINDS = {
+    "antminer-old": Kind("antminer-s9", AntminerOld, PeerOptions(firmware="old"), (percent(80.0),)),
     "antminer-stock": Kind("antminer-s19-pro", AntminerStock, PeerOptions(), (LOW, STOP)),
     "braiins": Kind("antminer-s19-pro", Braiins, PeerOptions(firmware="braiins"), (watts(2600.0), STOP)),
     "luxos": Kind("antminer-s19-pro", LuxOS, PeerOptions(firmware="luxos"), (watts(2115.0), STOP)),
@@ -73,12 +80,20 @@ async def rig(kind: Kind, cut: Cut | None = None) -> AsyncIterator[Rig]:
     clock = ManualClock(datetime(2026, 5, 1, tzinfo=UTC))
     physics = default_physics().model(kind.model)
     machine = Machine(physics, seed=3, clock=clock, mac="02:11:04:00:00:07", serial="SN7", ambient=21.5)
+    machine.set_fan(True, 70)
     peer = await serve(machine, "127.0.0.1", PeerPorts(0, 0, 0, 0, 0, 0), kind.options)
     real = peer.ports
-    wired = [real.api, real.web] + ([real.api_v3] if kind.options.api_v3 else [])
+    wired = [real.api, real.web, *([real.api_v3] if kind.options.api_v3 else [])]
+    wired += [real.ssh] if real.ssh else []
     async with CuttingProxy("127.0.0.1", wired, cut) as proxy:
         api = 1 if kind.without_v2 else proxy.ports[real.api]
-        ports = Ports(api=api, web=proxy.ports[real.web], status=1, api_v3=proxy.ports.get(real.api_v3, 1))
+        ports = Ports(
+            api=api,
+            web=proxy.ports[real.web],
+            status=1,
+            api_v3=proxy.ports.get(real.api_v3, 1),
+            ssh=proxy.ports.get(real.ssh, 1),
+        )
         endpoint = Endpoint("127.0.0.1", ports, deadline_s=2.0, write_deadline_s=4.0)
         # A tuner needs a while to reach what it was born with.
         clock.advance(3600.0)

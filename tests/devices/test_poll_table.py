@@ -47,7 +47,7 @@ FULL = read(
 
 @pytest.mark.parametrize("width", [100, 170])
 def test_every_figure_is_whole_in_an_ordinary_terminal(width: int) -> None:
-    head, _, line = shown(FULL, width=width)
+    head, _, line, _ = shown(FULL, width=width)
     figures = ["m30s-plus-plus", "efficient", "112.3", "13,250", "m", "117.9", "101", "2/3", "99", "d"]
     assert line.split()[1:11] == figures
     assert head.split()[:9] == ["address", "model", "mode", "TH/s", "W", "J/TH", "chip", "C", "boards"]
@@ -58,8 +58,26 @@ def test_many_faults_take_lines_of_their_own_and_squeeze_nothing() -> None:
     alone = shown(FULL)
     reading = Reading(**{**{f: getattr(FULL.reading, f) for f in Reading.__slots__}, "errors": FAULTS})
     with_faults = shown(PollResult("a", FULL.address, AT, AT, reading, None))
-    assert with_faults[:3] == alone
-    assert " ".join(" ".join(with_faults[3:]).split()) == "; ".join(str(fault.text) for fault in FAULTS)
+    assert with_faults[:3] == alone[:3]
+    words = "; ".join([*(str(fault.text) for fault in FAULTS), alone[3].strip()])
+    assert " ".join(" ".join(with_faults[3:]).split()) == words
+
+
+def test_the_worst_fault_comes_first() -> None:
+    errors = (MinerError("1", "a", "info"), MinerError("2", "b", None), MinerError("3", "c", "critical"))
+    assert shown(read(errors=errors))[-1].strip() == "c; b; a"
+
+
+def test_missing_sick_and_idle_boards_are_told_apart() -> None:
+    states = ("hashing", "sick", "missing", "idle", None)
+    boards = tuple(Board(n, state=state) for n, state in enumerate(states))
+    assert shown(read(boards=boards))[-1].strip() == "board 1 sick; board 2 missing; board 3 idle"
+
+
+def test_idle_boards_of_a_stopped_miner_are_no_fault() -> None:
+    boards = (Board(0, state="idle"), Board(1, state="missing"))
+    lines = shown(read(boards=boards, is_hashing=False, hashrate_ths=0.0))
+    assert lines[-1].strip() == "board 1 missing"
 
 
 def test_hundreds_of_faults_are_counted_instead_of_listed() -> None:
@@ -106,4 +124,5 @@ def test_columns_stay_under_their_heads() -> None:
         FULL, read("10.0.0.1", model="antminer-s9", hashrate_ths=13.5, work_mode="normal")
     )
     ends = head.index("TH/s") + len("TH/s")
-    assert [line[:ends].split()[-1] for line in lines] == ["112.3", "13.5"]
+    figures = [line[:ends].split()[-1] for line in lines if not line.startswith(" ")]
+    assert figures == ["112.3", "13.5"]

@@ -35,7 +35,6 @@ CASES = [
 @pytest.mark.parametrize(("name", "target", "cut"), CASES, ids=str)
 async def test_a_lost_connection_wipes_nothing(name: str, target: Setting, cut: Cut) -> None:
     async with rig(KINDS[name], cut) as r:
-        r.machine.set_fan(True, 70)
         before = kept(r.machine)
         with contextlib.suppress(DeviceError):
             await r.device.apply(permit(target, BOUNDS))

@@ -70,6 +70,18 @@ def usable(conf: Mapping[str, Any], address: str) -> dict[str, Any]:
         Malformed: pools are missing, broken or the literal "ERR", or there is no mode; writing such a
             configuration back would wipe the owner's pools.
     """
+    with_pools(conf, address)
+    if mode_number(conf.get(_READ_MODE)) is None:
+        raise Malformed(address, f"get_miner_conf.cgi: {_READ_MODE} is missing; nothing is written")
+    return dict(conf)
+
+
+def with_pools(conf: Mapping[str, Any], address: str) -> dict[str, Any]:
+    """The configuration, if its pools are whole.
+
+    Raises:
+        Malformed: they are missing, broken or the literal "ERR".
+    """
     pools = conf.get("pools")
     if not isinstance(pools, list) or not 1 <= len(pools) <= 3:
         raise Malformed(address, "get_miner_conf.cgi: no whole list of pools; nothing is written")
@@ -84,8 +96,6 @@ def usable(conf: Mapping[str, Any], address: str) -> dict[str, Any]:
             )
     if not any(pool["url"] for pool in pools):
         raise Malformed(address, "get_miner_conf.cgi: every pool is empty; nothing is written")
-    if mode_number(conf.get(_READ_MODE)) is None:
-        raise Malformed(address, f"get_miner_conf.cgi: {_READ_MODE} is missing; nothing is written")
     return dict(conf)
 
 

@@ -10,35 +10,36 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from agent.devices.error_codes import ErrorCode
 from agent.devices.numbers import count, text
 from agent.reading import MinerError
 
-_PLAIN: dict[str, tuple[str, str]] = {
-    "R:1": ("hashrate is low", "warning"),
-    "N:1": ("hashrate is too high", "warning"),
-    "N:2": ("frequency was reduced too far", "warning"),
-    "N:4": ("network lost", "warning"),
-    "V:1": ("power supply: start-up or output failed", "critical"),
-    "V:2": ("power supply is not calibrated", "warning"),
-    "F:1": ("fan fault", "critical"),
-    "J:6": ("temperature sensor fault", "critical"),
-    "J:8": ("too few boards", "critical"),
-    "P:1": ("too hot: stopped to protect itself", "critical"),
-    "P:2": ("too cold to run", "warning"),
-    "M:1": ("memory fault", "critical"),
-    "L:2": ("boards of different level are mixed", "warning"),
-}
-_MASKED: dict[tuple[str, str], tuple[str, str]] = {
-    ("R", "1"): ("chain {n}: low rate or broken", "critical"),
-    ("F", "1"): ("fan {n}: fault", "critical"),
-    ("J", "1"): ("chain {n}: bad chip", "critical"),
-    ("J", "2"): ("chain {n}: too few chips", "critical"),
-    ("J", "4"): ("chain {n}: EEPROM fault", "critical"),
-    ("J", "5"): ("chain {n}: PIC fault", "critical"),
-    ("L", "1"): ("chain {n}: voltage or frequency over its limit", "warning"),
-    ("L", "2"): ("chain {n}: voltage and frequency do not match", "warning"),
-}
-_CODE = re.compile(r"^([A-Z])(\d{0,2}):(\d{1,2})$")
+# `n` is the bit mask of chains or fans: 1, 2, 4 and 8 for the first to the fourth.
+TABLE: tuple[ErrorCode, ...] = (
+    ErrorCode("R:1", "hashrate is low", "warning"),
+    ErrorCode("Rn:1", "chain {n}: low rate or broken", "critical"),
+    ErrorCode("N:1", "hashrate is too high", "warning"),
+    ErrorCode("N:2", "frequency was reduced too far", "warning"),
+    ErrorCode("N:4", "network lost", "warning"),
+    ErrorCode("V:1", "power supply: start-up or output failed", "critical"),
+    ErrorCode("V:2", "power supply is not calibrated", "warning"),
+    ErrorCode("F:1", "fan fault", "critical"),
+    ErrorCode("Fn:1", "fan {n}: fault", "critical"),
+    ErrorCode("J:6", "temperature sensor fault", "critical"),
+    ErrorCode("J:8", "too few boards", "critical"),
+    ErrorCode("Jn:1", "chain {n}: bad chip", "critical"),
+    ErrorCode("Jn:2", "chain {n}: too few chips", "critical"),
+    ErrorCode("Jn:4", "chain {n}: EEPROM fault", "critical"),
+    ErrorCode("Jn:5", "chain {n}: PIC fault", "critical"),
+    ErrorCode("P:1", "too hot: stopped to protect itself", "critical"),
+    ErrorCode("P:2", "too cold to run", "warning"),
+    ErrorCode("M:1", "memory fault", "critical"),
+    ErrorCode("Ln:1", "chain {n}: voltage or frequency over its limit", "warning"),
+    ErrorCode("Ln:2", "chain {n}: voltage and frequency do not match", "warning"),
+    ErrorCode("L:2", "boards of different level are mixed", "warning"),
+)
+_ROWS = {row.codes: row for row in TABLE}
+_CODE = re.compile(r"([A-Z])([0-9]{0,2}):([0-9]{1,2})")
 _MOST = 64
 
 
@@ -74,16 +75,13 @@ def errors_of_summary(document: Mapping[str, Any] | None) -> tuple[MinerError, .
 
 def decode_code(code: str) -> MinerError:
     """One code in words; one that the table does not have keeps its own text."""
-    plain = _PLAIN.get(code)
-    if plain is not None:
-        return MinerError(code, *plain)
-    match = _CODE.match(code)
-    masked = _MASKED.get((match.group(1), match.group(3))) if match is not None and match.group(2) else None
-    if match is None or masked is None:
+    match = _CODE.fullmatch(code)
+    mask = match.group(2) if match is not None else ""
+    row = _ROWS.get(f"{match.group(1)}{'n' if mask else ''}:{match.group(3)}") if match is not None else None
+    if row is None:
         return MinerError(code[:32], f"unknown code {code[:32]}", "warning")
-    mask = int(match.group(2))
-    places = [str(bit + 1) for bit in range(4) if mask & 1 << bit]
-    return MinerError(code, masked[0].format(n=" and ".join(places) or str(mask)), masked[1])
+    places = [str(bit + 1) for bit in range(4) if mask and int(mask) & 1 << bit]
+    return MinerError(code, row.text.format(n=" and ".join(places) or mask), row.severity)
 
 
 def _list(value: object) -> list[Any]:

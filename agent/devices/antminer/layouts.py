@@ -42,6 +42,7 @@ _INLET = {
 }
 # On this model the board sensors sit in the water, and the first air sensor on a chip.
 _WATER_COOLED = "antminer-s21-plus-hyd"
+_SLOTS_FROM_6 = ("antminer-s9",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,8 @@ def _legacy_boards(data: Json, profile: HardwareProfile | None) -> tuple[Board, 
         return ()
     present = [n for n, found in chips.items() if found]
     # S9-class machines use slots 6 to 8, everything later starts at 1.
-    base = 6 if present and min(present) >= 6 else 1
+    named = profile is not None and profile.key in _SLOTS_FROM_6
+    base = 6 if (min(present) >= 6 if present else named) else 1
     boards = profile.layout.boards if profile is not None else None
     size = boards or max(count(data.get("miner_count")) or 0, 3)
     slots = sorted(set(present) | {n for n in range(base, base + size) if n in chips})
@@ -212,7 +214,7 @@ def _legacy_board(
         chips_expected=expected,
         chip_temp_c=first(chip_temp_c, celsius(data.get(f"temp2_{slot}"))),
         board_temp_c=first(board_temp_c, celsius(data.get(f"temp{slot}"))),
-        frequency_mhz=positive(number(data.get(f"freq{slot}"))),
+        frequency_mhz=positive(number(first(data.get(f"freq{slot}"), data.get(f"freq_avg{slot}")))),
         hw_errors=count(data.get(f"chain_hw{slot}")),
         state=_state(chips, rate, expected, text(data.get(f"chain_acs{slot}"))),
     )

@@ -22,16 +22,22 @@ def plan_pools(conf: Mapping[str, Any], pools: Sequence[PoolLogin]) -> Plan | No
     Args:
         conf: as read, and found usable.
     """
-    wanted: list[Entry] = [{"url": p.url, "user": p.user, "pass": p.password} for p in pools]
-    wanted += [{"url": "", "user": "", "pass": ""} for _ in range(_ENTRIES - len(wanted))]
-    present = [{key: pool[key] for key in ("url", "user", "pass")} for pool in conf["pools"]]
-    present += [{"url": "", "user": "", "pass": ""} for _ in range(_ENTRIES - len(present))]
-    if present == wanted:
+    wanted = replacement(conf, pools)
+    if wanted is None:
         return None
     plan = unchanged_mode(conf)
     # What else an entry holds belongs to its old pool, and goes with it.
     plan.body["pools"] = wanted
     return Plan(plan.body, {**plan.changes, "pools": "replaced"})
+
+
+def replacement(conf: Mapping[str, Any], pools: Sequence[PoolLogin]) -> list[Entry] | None:
+    """All entries that `pools` make, blank ones included; None where they stand in `conf` already."""
+    wanted: list[Entry] = [{"url": p.url, "user": p.user, "pass": p.password} for p in pools]
+    wanted += [{"url": "", "user": "", "pass": ""} for _ in range(_ENTRIES - len(wanted))]
+    present = [{key: pool[key] for key in ("url", "user", "pass")} for pool in conf["pools"]]
+    present += [{"url": "", "user": "", "pass": ""} for _ in range(_ENTRIES - len(present))]
+    return None if present == wanted else wanted
 
 
 def pools_of(conf: Mapping[str, Any]) -> tuple[Pool, ...]:

@@ -93,6 +93,15 @@ def decode(replies: Mapping[str, bytes], address: str | None = None) -> Reading:
         Malformed: nothing usable, or a reply that cannot be read. Unsupported, Refused, Unreachable: what
             the only reply says.
     """
+    return reading_of(replies_of(replies, address), address)
+
+
+def replies_of(replies: Mapping[str, bytes], address: str | None = None) -> Replies:
+    """Saved replies as they are decoded, by where they come from.
+
+    Raises:
+        DeviceError: as `decode`.
+    """
     where = address or "saved replies"
     documents: dict[str, Any] = {}
     power: bytes | None = None
@@ -116,22 +125,19 @@ def decode(replies: Mapping[str, bytes], address: str | None = None) -> Reading:
     if problem is not None and not documents.keys() & _ENOUGH and power is None:
         raise problem
     summary = documents.get("summary")
-    return reading_of(
-        Replies(
-            stats=documents.get("stats"),
-            summary=summary,
-            pools=documents.get("pools"),
-            version=documents.get("version"),
-            # Both pages name the network card; the first says more.
-            system_info=documents.get("get_system_info") or documents.get("get_network_info"),
-            miner_type=documents.get("miner_type"),
-            conf=documents.get("get_miner_conf"),
-            web_summary=documents.get("web_summary") or summary,
-            warning=documents.get("warning"),
-            miner_power=power,
-            devs=documents.get("devs"),
-        ),
-        address,
+    return Replies(
+        stats=documents.get("stats"),
+        summary=summary,
+        pools=documents.get("pools"),
+        version=documents.get("version"),
+        # Both pages name the network card; the first says more.
+        system_info=documents.get("get_system_info") or documents.get("get_network_info"),
+        miner_type=documents.get("miner_type"),
+        conf=documents.get("get_miner_conf"),
+        web_summary=documents.get("web_summary") or summary,
+        warning=documents.get("warning"),
+        miner_power=power,
+        devs=documents.get("devs"),
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from agent.clock import Clock
 from agent.devices.antminer import api as api
 from agent.devices.antminer.config import Plan, plan_write, shown, strict_json, unchanged_but_for, usable
+from agent.devices.antminer.generation import is_old
 from agent.devices.antminer.layouts import FIRMWARE, is_new_layout, uptime
 from agent.devices.antminer.parse import VENDOR, Replies, reading_of, version_row
 from agent.devices.antminer.pools import plan_pools, pools_of
@@ -65,13 +66,16 @@ class AntminerStock:
     """
 
     family = FAMILY
+    # False for a generation that has neither the new layout nor watts and warnings on port 6060.
+    later = True
 
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
         self.endpoint = endpoint
         self._clock = clock
         self._web = Web(endpoint)
-        self._slow = SlowFacts(_PERIODS_S)
-        self._new_api = True
+        known = _PERIODS_S if self.later else {name: _PERIODS_S[name] for name in (POOLS, IDENTITY, CONFIG)}
+        self._slow = SlowFacts(known)
+        self._new_api = self.later
         self._has_power = False
         self._warns = True
         self._met = False
@@ -98,7 +102,7 @@ class AntminerStock:
         if reading.model is None and info is None:
             raise problem or Malformed(address, "neither port 4028 nor the web page says what this is")
         return Identity(
-            family=FAMILY,
+            family=self.family,
             vendor=VENDOR,
             firmware=FIRMWARE,
             firmware_version=reading.firmware_version,
@@ -130,7 +134,7 @@ class AntminerStock:
             web_summary=self._slow.get(ERRORS),
             miner_power=power,
         )
-        return replace(reading_of(replies, self.endpoint.address), observed_at=arrived)
+        return replace(self._reading(replies), observed_at=arrived)
 
     async def capabilities(self) -> Capabilities:
         """See `Device.capabilities`: modes always, hashrate percent where the firmware gives its range."""
@@ -161,6 +165,7 @@ class AntminerStock:
         async with self._web:
             conf = await self._read_config()
             model = await self._model()
+            self._refuse_old(model)
             before = shown(conf, target.knob, model)
             if before == target:
                 return Applied(None, already_set=True, before=before, readback=before, sent=None)
@@ -186,6 +191,7 @@ class AntminerStock:
         """See `Device.set_pools`. The mode stays, so that the firmware reloads and keeps on hashing."""
         async with self._web:
             conf = await self._read_config()
+            self._refuse_old(await self._model())
             plan = plan_pools(conf, pools.pools)
             before = pools_of(conf)
             if plan is None:
@@ -208,6 +214,11 @@ class AntminerStock:
     async def _read_config(self) -> dict[str, Any]:
         raw = await self._web.page("get_miner_conf.cgi", self.endpoint.deadline_s)
         return usable(strict_json(raw, self.endpoint.address), self.endpoint.address)
+
+    def _refuse_old(self, model: str | None) -> None:
+        # Its script would take a JSON body for the first field of a form, and lose everything else.
+        if model is not None and is_old(model):
+            raise Unsupported(self.endpoint.address, f"{model} takes forms: set its family to antminer-old")
 
     async def _write(self, plan: Plan) -> bool | None:
         try:
@@ -236,6 +247,9 @@ class AntminerStock:
         return text((self._slow.get(IDENTITY) or {}).get("minertype"))
 
     # -- reading ---------------------------------------------------------------------------------
+
+    def _reading(self, replies: Replies) -> Reading:
+        return reading_of(replies, self.endpoint.address)
 
     async def _stats(self) -> dict[str, Any]:
         deadline_s = self.endpoint.deadline_s
@@ -266,7 +280,8 @@ class AntminerStock:
                 self._slow.make_due(name)
             else:
                 self._slow.drop(name)
-        self._new_api = self._warns = True
+        self._new_api = self.later
+        self._warns = True
         self._met = False
 
     def _fact_goes_first(self, now: datetime) -> bool:

@@ -80,15 +80,25 @@ class Web:
         Raises:
             DeviceError: as `document`. After Timeout or Unreachable it is unknown whether it was taken.
         """
-        answer = await self._call("POST", name, json.dumps(body).encode(), deadline_s)
+        answer = await self._call("POST", name, json.dumps(body).encode(), deadline_s, "application/json")
         found = tolerant_json(answer, self._address)
         if not isinstance(found, dict):
             raise Malformed(self._address, f"{name}: expected an object, got {type(found).__name__}")
         return found
 
-    async def _call(self, method: str, name: str, body: bytes | None, deadline_s: float) -> bytes:
+    async def submit(self, name: str, form: bytes, deadline_s: float) -> bytes:
+        """Post the fields of a form, as a browser would, and return the answer as it came.
+
+        Raises:
+            DeviceError: as `page`. After Timeout or Unreachable it is unknown whether it was taken.
+        """
+        return await self._call("POST", name, form, deadline_s, "application/x-www-form-urlencoded")
+
+    async def _call(
+        self, method: str, name: str, body: bytes | None, deadline_s: float, kind: str | None = None
+    ) -> bytes:
         assert self._client is not None, "use `async with`"
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {"Content-Type": kind} if kind is not None else {}
         timeout = httpx.Timeout(deadline_s)
         try:
             async with (

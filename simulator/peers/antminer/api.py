@@ -26,7 +26,6 @@ DENIED = frozenset(
     edevs enablepool estats failover-only hotplug lcd lockstats notify poolpriority poolquota privileged quit
     removepool restart save setconfig switchpool usbstats zero""".split()  # noqa: SIM905 - readable
 )
-JOINING_MODELS = ("S9", "T9", "S17", "T17")
 
 
 class AntminerApi:
@@ -34,10 +33,6 @@ class AntminerApi:
 
     def __init__(self, surface: Surface) -> None:
         self._surface = surface
-        type_text = surface.machine.state().type_text.upper()
-        words = type_text.replace("+", " ").split()
-        self._is_s9 = "S9" in words or "T9" in words
-        self._is_modern = not any(name in words for name in JOINING_MODELS)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection.
@@ -66,9 +61,9 @@ class AntminerApi:
         command = request.get("command") if isinstance(request, dict) else None
         if not isinstance(command, str):
             return compact(_refusal(state, 24, "Missing JSON 'command'"))
-        if request.get("new_api") is True and self._is_modern:
+        if request.get("new_api") is True:
             return compact(self.new_api(command, state))
-        return self._legacy(command, state)
+        return compact(self._legacy_reply(command, state))
 
     def new_api(self, command: str, state: MachineState) -> layouts.Json:
         """The reply of the new API, which the web pages show too."""
@@ -88,17 +83,6 @@ class AntminerApi:
             reply["WARNING"] = [{"code": code, "msg": code} for code in state.errors]
         return reply
 
-    def _legacy(self, command: str, state: MachineState) -> bytes:
-        if "+" in command and not self._is_modern:
-            joined: layouts.Json = {}
-            for name in command.split("+")[:8]:
-                joined[name] = [self._legacy_reply(name, state)]
-            return compact(joined | {"id": 1})
-        if command == "stats" and self._is_s9:
-            return _s9_stats_text(state)
-        reply = compact(self._legacy_reply(command, state))
-        return reply + b"\x00" if self._is_s9 else reply
-
     def _legacy_reply(self, command: str, state: MachineState) -> layouts.Json:
         if command in DENIED:
             return _refusal(state, 45, f"Access denied to '{command}' command")
@@ -112,8 +96,7 @@ class AntminerApi:
 
     def _legacy_stats(self, state: MachineState) -> layouts.Json:
         empty = _shows_nothing(state, self._surface)
-        body = layouts.s9_stats if self._is_s9 else layouts.legacy_stats
-        rows = [] if empty else [layouts.legacy_header(state), body(state)]
+        rows = [] if empty else [layouts.legacy_header(state), layouts.legacy_stats(state)]
         return {"STATS": rows, "STATUS": layouts.status_list(state, 70, "CGMiner stats"), "id": 1}
 
 
@@ -160,12 +143,3 @@ def _text_refusal(state: MachineState) -> bytes:
     # cgminer answers a request that is not JSON in its older `|` format.
     parts = f"STATUS=E,When={layouts.epoch(state)},Code=14,Msg=Invalid command,"
     return f"{parts}Description={layouts.DESCRIPTION}|\x00".encode()
-
-
-def _s9_stats_text(state: MachineState) -> bytes:
-    status = compact(layouts.status_list(state, 70, "CGMiner stats"))
-    rows = b""
-    if not layouts.is_silent(state):
-        # The firmware forgets the comma between the two elements.
-        rows = compact(layouts.legacy_header(state)) + compact(layouts.s9_stats(state))
-    return b'{"STATUS":' + status + b',"STATS":[' + rows + b'],"id":1}\x00'

@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from urllib.parse import parse_qs
 
-from simulator.machine import MachineState, PoolEntry
+from simulator.machine import MachineState
 from simulator.peers.antminer.api import AntminerApi
-from simulator.peers.antminer.conf import MinerConf, answer, padded_pools
-from simulator.peers.antminer.layouts import Json, is_silent, legacy_header, legacy_pools, legacy_stats
-from simulator.peers.antminer.layouts import legacy_summary as summary_row
+from simulator.peers.antminer.conf import MinerConf, answer
+from simulator.peers.antminer.layouts import Json
 from simulator.peers.digest import DigestGate
 from simulator.peers.http import Request, Response, html_page, serve_connection
 from simulator.peers.listener import Hangup, compact
@@ -33,7 +31,6 @@ _PROXIED = {
     "chart.cgi": "rate",
     "warning.cgi": "warning",
 }
-_OLD_GENERATION = ("S9", "T9", "S17", "T17")
 
 
 class AntminerWeb:
@@ -44,8 +41,6 @@ class AntminerWeb:
         self._api = api
         self._address = address
         state = surface.machine.state()
-        words = state.type_text.upper().replace("+", " ").split()
-        self._is_old = any(name in words for name in _OLD_GENERATION)
         options = surface.options
         self._gate = DigestGate(
             REALM,
@@ -56,9 +51,7 @@ class AntminerWeb:
         self._conf = MinerConf(surface)
         self._conf_lock = asyncio.Lock()
         self._blinking = False
-        self._get: dict[str, Callable[[MachineState], Json]] = (
-            self._old_pages() if self._is_old else self._modern_pages()
-        )
+        self._get = self._pages()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until it ends."""
@@ -103,31 +96,17 @@ class AntminerWeb:
         if page == "set_miner_conf.cgi":
             return self._json(await self._write_conf(body, state))
         if page == "blink.cgi":
-            return self._json(self._blink_form(body) if self._is_old else self._blink(body))
+            return self._json(self._blink(body))
         return html_page(404)
 
     async def _write_conf(self, body: bytes, state: MachineState) -> Json:
         if self._surface.faults.config_locked or self._conf_lock.locked():
             return answer("M001", "request busy")
         async with self._conf_lock:
-            reply = self._write_form(body) if self._is_old else self._conf.write(body, state)
+            reply = self._conf.write(body, state)
             if self._surface.options.conf_reply_s:
                 await self._surface.machine.clock.sleep(self._surface.options.conf_reply_s)
         return reply
-
-    def _write_form(self, body: bytes) -> Json:
-        form = _form(body)
-        machine = self._surface.machine
-        pools = [
-            PoolEntry(
-                url=form.get(f"_ant_pool{number}url", [kept.url])[0],
-                user=form.get(f"_ant_pool{number}user", [kept.user])[0],
-                password=form.get(f"_ant_pool{number}pw", [kept.password])[0],
-            )
-            for number, kept in enumerate(padded_pools(machine), start=1)
-        ]
-        self._surface.perform(lambda: machine.set_pools(pools))
-        return answer("M000", "OK!")
 
     def _blink(self, body: bytes) -> Json:
         try:
@@ -143,13 +122,7 @@ class AntminerWeb:
             return {"code": "B100"}
         return {"code": "B001"}
 
-    def _blink_form(self, body: bytes) -> Json:
-        action = _form(body).get("action", [""])[0]
-        if action in ("startBlink", "stopBlink"):
-            self._blinking = action == "startBlink"
-        return {"isBlinking": self._blinking}
-
-    def _modern_pages(self) -> dict[str, Callable[[MachineState], Json]]:
+    def _pages(self) -> dict[str, Callable[[MachineState], Json]]:
         pages: dict[str, Callable[[MachineState], Json]] = {
             "get_system_info.cgi": self._system_info,
             "get_network_info.cgi": self._network_info,
@@ -168,28 +141,11 @@ class AntminerWeb:
             }
         return pages
 
-    def _old_pages(self) -> dict[str, Callable[[MachineState], Json]]:
-        return {
-            "get_system_info.cgi": self._system_info,
-            "get_network_info.cgi": self._network_info,
-            "get_miner_conf.cgi": self._conf.shown,
-            "get_miner_status.cgi": self._old_status,
-        }
-
     def _proxy(self, command: str) -> Callable[[MachineState], Json]:
         def page(state: MachineState) -> Json:
             return self._api.new_api(command, state)
 
         return page
-
-    def _old_status(self, state: MachineState) -> Json:
-        if is_silent(state):
-            return {}
-        return {
-            "summary": summary_row(state),
-            "pools": legacy_pools(state, self._surface.machine.pools),
-            "devs": [legacy_header(state) | legacy_stats(state)],
-        }
 
     def _miner_type(self, state: MachineState) -> Json:
         return {
@@ -229,13 +185,6 @@ class AntminerWeb:
 
     def _json(self, document: Json) -> Response:
         return _script(self._surface.faults.spoil_json(compact(document)))
-
-
-def _form(body: bytes) -> dict[str, list[str]]:
-    try:
-        return parse_qs(body.decode("latin-1"), keep_blank_values=True, max_num_fields=64)
-    except ValueError:
-        return {}
 
 
 def _script(output: bytes | str) -> Response:

@@ -101,6 +101,11 @@ class LuxosUnit:
 
         self.surface.perform(act)
 
+    def reset(self) -> None:
+        """Restart the program that mines; it answers again when it is up."""
+        self.resetting = True
+        self.surface.machine.restart_mining()
+
     def set_target(self, watts: int) -> None:
         """Hold a watt target."""
         machine = self.surface.machine

@@ -191,7 +191,8 @@ class LuxosWrites:
             raise Refused(400, "Missing parameter")
         machine = self._unit.surface.machine
         if "min_fans" in pairs:
-            self._unit.min_fans = min(8, _whole(pairs["min_fans"], "min_fans"))
+            fewest = min(8, _whole(pairs["min_fans"], "min_fans"))
+            self._unit.surface.perform(lambda: _assign(self._unit, {"min_fans": fewest}))
         speed = pairs.get("speed")
         if speed == "-1":
             self._unit.surface.perform(lambda: machine.set_fan(manual=False, pwm=100))
@@ -224,7 +225,8 @@ class LuxosWrites:
             raise Refused(402, "Invalid parameter")
         if fields[1] not in ("on", "off", "blink", "auto"):
             raise Refused(402, "Invalid parameter")
-        setattr(self._unit, f"{fields[0]}_led", fields[1])
+        changes: dict[str, object] = {f"{fields[0]}_led": fields[1]}
+        self._unit.surface.perform(lambda: _assign(self._unit, changes))
         return 320, "LED mode set", {}
 
     def _rebootdevice(self, _: list[str], state: MachineState) -> Done:
@@ -233,8 +235,7 @@ class LuxosWrites:
         return 328, "Rebooting device", {}
 
     def _resetminer(self, _: list[str], state: MachineState) -> Done:
-        self._unit.resetting = True
-        self._unit.surface.perform(self._unit.surface.machine.restart_mining)
+        self._unit.surface.perform(self._unit.reset)
         self._unit.session.close()
         return 329, "Resetting miner", {}
 

@@ -46,7 +46,7 @@ class Settings:
 
     def write(self, wanted: Mapping[str, object]) -> Json:
         """Take over what a write names and say what it needs to take effect."""
-        _merge(self._kept, wanted, _MAX_DEPTH)
+        self._unit.surface.perform(lambda: _merge(self._kept, wanted, _MAX_DEPTH))
         miner = wanted.get("miner")
         if isinstance(miner, Mapping):
             self._write_pools(miner.get("pools"))
@@ -55,7 +55,7 @@ class Settings:
             if isinstance(overclock, Mapping):
                 modded = overclock.get("modded_psu")
                 if isinstance(modded, bool):
-                    self._unit.modded_psu = modded
+                    self._unit.fit_supply(modded=modded)
                 preset = overclock.get("preset")
                 if isinstance(preset, str) and preset != self._unit.chosen:
                     self._unit.choose(preset)

@@ -64,14 +64,32 @@ class VnishUnit:
         A preset that the unit has not, or cannot supply, changes nothing.
         """
         preset = self.presets.get(name)
-        if name != DISABLED and (preset is None or (preset.modded_psu and not self.modded_psu)):
+        if name != DISABLED and preset is None:
             return
 
         def act() -> None:
+            if preset is not None and preset.modded_psu and not self.modded_psu:
+                return
             self.chosen = name
             if preset is not None and preset.tuned and self.running != DISABLED:
                 self.running = name
                 self._hold(self.surface.machine.set_power_target)
+
+        self.surface.perform(act)
+
+    def fit_supply(self, *, modded: bool) -> None:
+        """Say whether the supply is one for the highest presets."""
+
+        def act() -> None:
+            self.modded_psu = modded
+
+        self.surface.perform(act)
+
+    def find(self, *, on: bool) -> None:
+        """Let the lamps blink, or not."""
+
+        def act() -> None:
+            self.finding = on
 
         self.surface.perform(act)
 

@@ -183,7 +183,7 @@ class VnishWeb:
 
     def _find(self, body: Any) -> Response:
         wanted = body.get("on") if isinstance(body, dict) else None
-        self._unit.finding = wanted if isinstance(wanted, bool) else not self._unit.finding
+        self._unit.find(on=wanted if isinstance(wanted, bool) else not self._unit.finding)
         return self._json({"on": self._unit.finding})
 
     def _reboot(self, _: Any) -> Response:

@@ -426,16 +426,6 @@ async def test_reboot_answers_text_and_takes_the_ports_down(
     assert machine.state().phase == "booting"
 
 
-async def test_the_old_generation_takes_form_fields(make_machine: MakeMachine, start: StartPeer) -> None:
-    machine = make_machine("antminer-s9")
-    peer = await start(machine)
-    body = b"_ant_pool1url=stratum%2Btcp%3A%2F%2Fnew.example%3A3333&_ant_pool1user=w&_ant_pool1pw="
-    assert (await post(peer, "set_miner_conf.cgi", body)).status == 200
-    assert machine.pools[0] == PoolEntry("stratum+tcp://new.example:3333", "w", "")
-    assert machine.pools[1] == POOLS[1]
-    assert (await get(peer, "miner_type.cgi")).status == 404
-
-
 # -- bounds --------------------------------------------------------------------------------------
 
 
