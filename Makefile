@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo test test-slow lint format bench lock schemas docs clean
+.PHONY: help demo test test-slow fuzz lint format bench lock schemas docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ test: $(VENV)/.dev-ready ## install, then run the whole suite
 test-slow: $(VENV)/.dev-ready ## the soak and long cases that `make test` leaves out
 	@packaging/need-browser
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+fuzz: $(VENV)/.dev-ready ## fuzz the decoders of miners and meters for FUZZ_SECONDS (600)
+	@packaging/fuzz $(BIN)/python
 
 lint: $(VENV)/.dev-ready ## format check, lint, types, import directions, units
 	@$(BIN)/ruff format --check .
@@ -41,6 +44,7 @@ bench: $(VENV)/.dev-ready ## run every benchmark; each prints one JSON document
 schemas: $(VENV)/.dev-ready ## regenerate the JSON Schemas of the YAML files
 	@$(BIN)/hashmargin hardware schema > configs/hardware.schema.json
 	@$(BIN)/hashmargin config schema > configs/site.schema.json
+	@$(BIN)/hashmargin pools schema > configs/pools.schema.json
 
 lock: $(VENV)/.dev-ready ## refresh requirements/*.txt from pyproject.toml
 	@packaging/lock
