@@ -9,6 +9,8 @@ import asyncio
 import json
 import os
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from agent.errors import Malformed, Timeout, Unreachable
@@ -198,3 +200,17 @@ def _too_deep(raw: bytes) -> bool:
         if depth > _DEPTH:
             return True
     return False
+
+
+@asynccontextmanager
+async def deadline(address: str, seconds: float) -> AsyncIterator[None]:
+    """Everything inside has `seconds` in all.
+
+    Raises:
+        Timeout: it took longer.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise Timeout(address, f"no whole answer within {seconds:g} s") from error

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -34,6 +32,7 @@ from agent.devices.device import (
 from agent.devices.numbers import number, text
 from agent.devices.redact import redact
 from agent.devices.slow_facts import SlowFacts
+from agent.devices.transport import deadline
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unauthorised, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
 from agent.pool_guard import PermittedPools
@@ -87,7 +86,7 @@ class AntminerStock:
         address, deadline_s = self.endpoint.address, self.endpoint.deadline_s
         version: dict[str, Any] | None = None
         problem: DeviceError | None = None
-        async with self._within(deadline_s):
+        async with deadline(self.endpoint.address, deadline_s):
             try:
                 version = await api.ask(self.endpoint, "version", deadline_s / 2)
             except DeviceError as error:
@@ -119,7 +118,7 @@ class AntminerStock:
         """
         deadline_s = self.endpoint.deadline_s
         ends_s = asyncio.get_running_loop().time() + _SLOW_SHARE * deadline_s
-        async with self._within(deadline_s):
+        async with deadline(self.endpoint.address, deadline_s):
             stats = await self._stats()
             arrived = self._clock.now()
             self._notice_restart(stats, arrived)
@@ -140,7 +139,7 @@ class AntminerStock:
         """See `Device.capabilities`: modes always, hashrate percent where the firmware gives its range."""
         deadline_s = self.endpoint.deadline_s
         controls = [ReportedControl(Knob.WORK_MODE), ReportedControl(Knob.STOP)]
-        async with self._within(deadline_s), self._web:
+        async with deadline(self.endpoint.address, deadline_s), self._web:
             try:
                 conf = await self._web.document("get_miner_conf.cgi", deadline_s)
             except Unauthorised as error:
@@ -360,11 +359,3 @@ class AntminerStock:
     async def _page(self, name: str, deadline_s: float) -> dict[str, Any]:
         async with self._web:
             return await self._web.document(name, deadline_s)
-
-    @asynccontextmanager
-    async def _within(self, seconds: float) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError as error:
-            raise Timeout(self.endpoint.address, f"no whole answer within {seconds:g} s") from error

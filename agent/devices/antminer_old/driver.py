@@ -20,6 +20,7 @@ from agent.devices.antminer_old.files import Change, Files, Kept, LostMidway, pl
 from agent.devices.antminer_old.percent import HIGHEST, KEYS, LOWEST
 from agent.devices.antminer_old.saved import capture, decode, frequency_of, old_reading
 from agent.devices.device import Applied, Capabilities, Endpoint, PoolsApplied, ReportedControl
+from agent.devices.transport import deadline
 from agent.errors import (
     DeviceError,
     Malformed,
@@ -70,7 +71,10 @@ class AntminerOld(AntminerStock):
     async def capabilities(self) -> Capabilities:
         """See `Device.capabilities`: what the configuration files hold, if ssh lets us at them."""
         try:
-            async with self._within(self.endpoint.deadline_s), self._door().open(self.endpoint) as session:
+            async with (
+                deadline(self.endpoint.address, self.endpoint.deadline_s),
+                self._door().open(self.endpoint) as session,
+            ):
                 files = self._files(session)
                 kept = await files.read()
                 await files.script()

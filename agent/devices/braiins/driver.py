@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -42,6 +41,7 @@ from agent.devices.device import (
 )
 from agent.devices.numbers import text
 from agent.devices.slow_facts import SlowFacts
+from agent.devices.transport import deadline
 from agent.errors import DeviceError, Malformed, Timeout, Unauthorised, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
 from agent.pool_guard import PermittedPools
@@ -97,7 +97,7 @@ class Braiins:
         Raises:
             Unsupported: older than 25.07, or another firmware. DeviceError: unreachable, or no such answer.
         """
-        async with self._within(self.endpoint.deadline_s):
+        async with deadline(self.endpoint.address, self.endpoint.deadline_s):
             details = await self._session.object(FILES[DETAILS], self.endpoint.deadline_s)
         now = self._clock.now()
         reading = reading_of(Replies(details=details), self.endpoint.address)
@@ -125,7 +125,7 @@ class Braiins:
         deadline_s = self.endpoint.deadline_s
         ends_s = asyncio.get_running_loop().time() + _SLOW_SHARE * deadline_s
         try:
-            async with self._within(deadline_s):
+            async with deadline(self.endpoint.address, deadline_s):
                 stats = await self._session.object(FILES["stats"], deadline_s)
                 arrived = self._clock.now()
                 self._notice_change(stats)
@@ -146,7 +146,7 @@ class Braiins:
         deadline_s = self.endpoint.deadline_s
         controls = [ReportedControl(Knob.STOP), ReportedControl(Knob.WORK_MODE, choices=MODES)]
         remedy = None
-        async with self._within(deadline_s):
+        async with deadline(self.endpoint.address, deadline_s):
             try:
                 constraints = await self._session.object(FILES["constraints"], deadline_s)
                 tuner = await self._session.object(FILES[TUNER], deadline_s)
@@ -221,7 +221,7 @@ class Braiins:
 
     async def _state(self) -> State:
         deadline_s = self.endpoint.deadline_s
-        async with self._within(deadline_s):
+        async with deadline(self.endpoint.address, deadline_s):
             details = await self._session.object(FILES[DETAILS], deadline_s)
             tuner = await self._session.object(FILES[TUNER], deadline_s)
             configuration: dict[str, Any] | None = None
@@ -354,11 +354,3 @@ class Braiins:
             pools=pools[_LIST] if pools is not None else None,
             age_s=max(age_s, 0.0),
         )
-
-    @asynccontextmanager
-    async def _within(self, seconds: float) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError as error:
-            raise Timeout(self.endpoint.address, f"no whole answer within {seconds:g} s") from error

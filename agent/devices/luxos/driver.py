@@ -6,9 +6,8 @@ takes only the watts of its own table.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.clock import Clock
@@ -36,6 +35,7 @@ from agent.devices.luxos.parse import (
 from agent.devices.luxos.session import Session, ask, joined, raw, session
 from agent.devices.redact import redact
 from agent.devices.slow_facts import SlowFacts
+from agent.devices.transport import deadline
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
 from agent.pool_guard import PermittedPools, PoolLogin
@@ -67,7 +67,7 @@ class LuxOS:
     async def identify(self) -> Identity:
         """See `Device.identify`; two requests."""
         deadline_s = self.endpoint.deadline_s
-        async with self._within(deadline_s):
+        async with deadline(self.endpoint.address, deadline_s):
             documents = {
                 command: await ask(self.endpoint, command, deadline_s) for command in ("version", "config")
             }
@@ -86,7 +86,7 @@ class LuxOS:
 
     async def read(self) -> Reading:
         """See `Device.read`: one joined request, and one slow fact when due."""
-        async with self._within(self.endpoint.deadline_s):
+        async with deadline(self.endpoint.address, self.endpoint.deadline_s):
             documents = await self._figures()
             arrived = self._clock.now()
             self._notice_swap(documents)
@@ -96,7 +96,7 @@ class LuxOS:
 
     async def capabilities(self) -> Capabilities:
         """See `Device.capabilities`: the watts of the unit's own profiles, sleep and waking."""
-        async with self._within(self.endpoint.deadline_s):
+        async with deadline(self.endpoint.address, self.endpoint.deadline_s):
             profiles = await self._profiles()
         controls = [ReportedControl(Knob.WORK_MODE, choices=_MODES), ReportedControl(Knob.STOP)]
         if profiles:
@@ -107,7 +107,7 @@ class LuxOS:
     async def apply(self, setting: PermittedSetting) -> Applied:
         """See `Device.apply`. The automatic tuner is paused for a change of profile, or it would undo it."""
         target, address = setting.setting, self.endpoint.address
-        async with self._within(self.endpoint.write_deadline_s):
+        async with deadline(self.endpoint.address, self.endpoint.write_deadline_s):
             profiles = await self._profiles()
             before = await self._shown(target.knob, profiles)
             if before is None:
@@ -125,7 +125,7 @@ class LuxOS:
 
     async def set_pools(self, pools: PermittedPools) -> PoolsApplied:
         """See `Device.set_pools`. New pools are added before an old one goes, so that one always works."""
-        async with self._within(self.endpoint.write_deadline_s):
+        async with deadline(self.endpoint.address, self.endpoint.write_deadline_s):
             before = await self._pools()
             if _same(before, pools.pools):
                 return PoolsApplied(None, already_set=True, before=before, readback=before)
@@ -263,14 +263,6 @@ class LuxOS:
         if not found:
             raise Malformed(self.endpoint.address, "pools: no list of pools came; nothing is written")
         return found
-
-    @contextlib.asynccontextmanager
-    async def _within(self, seconds: float) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError as error:
-            raise Timeout(self.endpoint.address, f"no whole answer within {seconds:g} s") from error
 
 
 async def capture(endpoint: Endpoint, clock: Clock) -> dict[str, bytes]:

@@ -5,9 +5,8 @@ A preset is named by its watts, so the unit is set in watts and takes only those
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from agent.devices.device import (
 from agent.devices.redact import redact
 from agent.devices.slow_facts import SlowFacts
 from agent.devices.token_session import TokenLogin, TokenSession
+from agent.devices.transport import deadline
 from agent.devices.vnish.parse import (
     FILES,
     FIRMWARE,
@@ -76,7 +76,7 @@ class VNish:
 
     async def identify(self) -> Identity:
         """See `Device.identify`; one request."""
-        async with self._within(self.endpoint.deadline_s):
+        async with deadline(self.endpoint.address, self.endpoint.deadline_s):
             info = await self._object("info")
         name = str(info.get("fw_name", ""))
         if name.lower() not in ("vnish", "anthillos"):
@@ -95,7 +95,7 @@ class VNish:
     async def read(self) -> Reading:
         """See `Device.read`: the summary, and one slow fact when due."""
         try:
-            async with self._within(self.endpoint.deadline_s):
+            async with deadline(self.endpoint.address, self.endpoint.deadline_s):
                 summary = await self._object("summary")
                 arrived = self._clock.now()
                 self._notice_change(summary)
@@ -110,7 +110,7 @@ class VNish:
     async def capabilities(self) -> Capabilities:
         """See `Device.capabilities`: the watts of the unit's own presets, sleep and waking."""
         controls = [ReportedControl(Knob.WORK_MODE, choices=_MODES), ReportedControl(Knob.STOP)]
-        async with self._within(self.endpoint.deadline_s):
+        async with deadline(self.endpoint.address, self.endpoint.deadline_s):
             try:
                 watts = await self._presets()
             except Unauthorised as error:
@@ -125,7 +125,7 @@ class VNish:
     async def apply(self, setting: PermittedSetting) -> Applied:
         """See `Device.apply`. A unit that was stopped is started after its preset stands, never before."""
         target = setting.setting
-        async with self._within(self.endpoint.write_deadline_s):
+        async with deadline(self.endpoint.address, self.endpoint.write_deadline_s):
             await self._check_offered(target)
             before = await self._shown(target.knob)
             if before is None:
@@ -147,7 +147,7 @@ class VNish:
 
     async def set_pools(self, pools: PermittedPools) -> PoolsApplied:
         """See `Device.set_pools`. Only the list of pools is sent; the firmware keeps every other setting."""
-        async with self._within(self.endpoint.write_deadline_s):
+        async with deadline(self.endpoint.address, self.endpoint.write_deadline_s):
             present = await self._pool_rows()
             before = _pools_of(present)
             if _same(present, pools.pools):
@@ -265,14 +265,6 @@ class VNish:
         ):
             raise Malformed(self.endpoint.address, "settings: no whole list of pools; nothing is written")
         return found
-
-    @contextlib.asynccontextmanager
-    async def _within(self, seconds: float) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError as error:
-            raise Timeout(self.endpoint.address, f"no whole answer within {seconds:g} s") from error
 
 
 async def capture(endpoint: Endpoint, clock: Clock) -> dict[str, bytes]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from simulator.machine import MachineState
 from simulator.peers.braiins import layouts, protobuf, settings
+from simulator.peers.braiins.accounts import TIMEOUT_S
 from simulator.peers.braiins.http2 import Answer, Call, serve_calls
 from simulator.peers.braiins.refusals import Refusal
-from simulator.peers.braiins.tokens import TIMEOUT_S
 from simulator.peers.braiins.tuner import Target
 from simulator.peers.braiins.unit import BraiinsUnit
 from simulator.peers.listener import Hangup

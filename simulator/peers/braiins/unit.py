@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from simulator.machine import MachineState
+from simulator.peers.braiins.accounts import Accounts
 from simulator.peers.braiins.pools import PoolGroups
 from simulator.peers.braiins.refusals import Refusal
-from simulator.peers.braiins.tokens import Accounts
 from simulator.peers.braiins.tuner import Tuner
 from simulator.peers.surface import Surface
 

@@ -10,8 +10,8 @@ from typing import Any
 from simulator.machine import MachineState
 from simulator.peers.antminer.layouts import Json
 from simulator.peers.braiins import graphql, layouts, settings
+from simulator.peers.braiins.accounts import TIMEOUT_S
 from simulator.peers.braiins.refusals import JSON_TYPE, BadBody, Refusal
-from simulator.peers.braiins.tokens import TIMEOUT_S
 from simulator.peers.braiins.tuner import Mode, Target
 from simulator.peers.braiins.unit import API_VERSION, BraiinsUnit
 from simulator.peers.http import Request, Response, html_page, serve_connection

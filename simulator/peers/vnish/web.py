@@ -11,12 +11,14 @@ from simulator.machine import MachineState
 from simulator.peers.antminer.layouts import Json
 from simulator.peers.http import Request, Response, html_page, serve_connection
 from simulator.peers.listener import Hangup, compact
+from simulator.peers.tokens import Tokens
 from simulator.peers.vnish import layouts
 from simulator.peers.vnish.presets import NO_PRESET
 from simulator.peers.vnish.settings import Settings
-from simulator.peers.vnish.tokens import IDLE_S, Tokens
 from simulator.peers.vnish.unit import THROTTLE_RANGE, VnishUnit
 
+IDLE_S = 600.0
+MAX_TOKENS = 16
 FACTORY_PASSWORD = "admin"  # noqa: S105 - the published factory default that the simulated miner has
 REBOOT_AFTER_S = 3
 _PREFIX = "/api/v1/"
@@ -36,7 +38,8 @@ class VnishWeb:
         self._surface = unit.surface
         self._settings = Settings(unit)
         mac = unit.surface.machine.state().mac
-        self._tokens = Tokens(mac, lambda: unit.surface.machine.clock.now().timestamp())
+        clock = unit.surface.machine.clock
+        self._tokens = Tokens(mac, lambda: clock.now().timestamp(), idle_s=IDLE_S, most=MAX_TOKENS, digits=32)
         options = unit.surface.options
         self._password = FACTORY_PASSWORD if options.password is None else options.password
         self._open: dict[str, Callable[[MachineState], Any]] = {

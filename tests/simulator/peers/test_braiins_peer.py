@@ -10,7 +10,7 @@ import pytest
 
 from agent.clock import ManualClock
 from simulator.peers import Faults
-from simulator.peers.braiins.tokens import TIMEOUT_S
+from simulator.peers.braiins.accounts import TIMEOUT_S
 from simulator.peers.braiins.tuner import TAKEN_UP_AFTER_S, TUNING_S
 from tests.simulator.peers.braiins_client import (
     LOGIN,
