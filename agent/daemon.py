@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import random
@@ -13,7 +12,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -27,6 +25,7 @@ from agent.hardware.effective import check_overrides
 from agent.notify import Notifier
 from agent.records import Summary
 from agent.site import Site
+from agent.state_lock import sole_holder
 from agent.store import DATABASE, Store, open_store
 from agent.uplink import Uplink
 
@@ -34,6 +33,7 @@ log = logging.getLogger(__name__)
 # A full disk or a broken cycle is met by going on; this many broken ones in a row end the process, so
 # that the service manager starts a fresh one.
 _BROKEN_CYCLES = 10
+_HELD = "stop it, or give this one its own state_dir"
 
 
 class Agent:
@@ -69,7 +69,7 @@ class Agent:
 
     async def run(self) -> int:
         """Run until stopped. Returns the process's exit code."""
-        with _sole_agent(self._config.state_dir), _signals(self._stop):
+        with sole_holder(self._config.state_dir, _HELD), _signals(self._stop):
             store, damaged = open_store(
                 self._config.state_dir / DATABASE, self._config.site.id, self._clock.now()
             )
@@ -182,36 +182,6 @@ class Agent:
                 await uplink.close()
         except HashmarginError as error:
             log.error("shutdown: %s", error)
-
-
-@contextmanager
-def _sole_agent(folder: Path) -> Iterator[None]:
-    """Hold the state folder for this process alone.
-
-    Raises:
-        StoreError: another agent holds it, or it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-        handle = (folder / "agent.lock").open("a+")
-    except OSError as error:
-        raise StoreError(
-            f"{folder}: cannot be used: {error.strerror}; check its owner and free space"
-        ) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            handle.seek(0)
-            holder = handle.read().strip() or "unknown"
-            raise StoreError(
-                f"{folder}: another agent (process {holder}) runs this site; "
-                "stop it, or give this one its own state_dir"
-            ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield
 
 
 @contextmanager

@@ -31,6 +31,7 @@ SUBCOMMANDS: dict[str, Sub] = {
     "demo": Sub("simulator.demo", "simulator", "Run the whole product on a simulated farm."),
     "poll": Sub("agent.cli.poll", None, "Read miners once and print a table."),
     "discover": Sub("agent.cli.discover", None, "Find miners on the network and keep the inventory."),
+    "pools": Sub("agent.cli.pools", None, "Show every miner's pools against the trusted list; set them."),
     "capture": Sub("agent.cli.capture", None, "Save one miner's raw replies, redacted."),
     "decode": Sub("agent.cli.decode", None, "Turn saved replies into a Reading."),
     "devices": Sub(
@@ -43,7 +44,8 @@ SUBCOMMANDS: dict[str, Sub] = {
     "recommendations": Sub("agent.cli.recommendations", None, "List, approve or reject recommendations."),
     "explain": Sub("agent.cli.explain", None, "Say in words why a recommendation was made."),
     "ledger": Sub("agent.cli.ledger", None, "Show expected against realised, act by act."),
-    "models": Sub("agent.cli.models", None, "Show and verify a model bundle."),
+    "lake": Sub("agent.cli.lake", "lake", "Check and show a lake of telemetry."),
+    "models": Sub("agent.cli.models", None, "Show, verify, compare and promote model bundles."),
     "train": Sub("trainer.cli", "trainer", "Learn power and profit models from telemetry."),
     "dashboard": Sub("dashboard.cli", "dashboard", "Serve the fleet dashboard."),
     "simulate": Sub("simulator.cli", "simulator", "Run simulated miners, or make history."),

@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.config import SiteConfig
 from agent.hardware.profile import HardwareProfile
+from agent.pools_file import PoolsFile
 from agent.yamlfile import StrictModel
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -23,6 +24,11 @@ def hardware_schema() -> dict[str, Any]:
 def site_schema() -> dict[str, Any]:
     """Schema of `site.yaml`."""
     return _schema(SiteConfig, "hashmargin site file")
+
+
+def pools_schema() -> dict[str, Any]:
+    """Schema of `pools.yaml`."""
+    return _schema(PoolsFile, "hashmargin pools file")
 
 
 def schema_text(schema: dict[str, Any]) -> str:
