@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 import numpy as np
@@ -18,12 +19,30 @@ class Conditions:
         hashprice_usd_per_ths_day: before pool fee.
         price_usd_per_btc: market price of a coin.
         price_usd_per_kwh: electricity, before PUE.
+        price_volatility_24h, price_change_7d: of the coin's price, as `agent.market_history` works them out;
+            so are the following.
+        difficulty, difficulty_change_14d: of the network.
+        fee_share: fees as a share of what blocks bring.
+        hashprice_change_7d, hashprice_change_30d: trend of hashprice.
+        tariff_rank: share of the known coming hours that are cheaper than now.
     """
 
     at: datetime
     hashprice_usd_per_ths_day: float
     price_usd_per_btc: float
     price_usd_per_kwh: float
+    price_volatility_24h: float = math.nan
+    price_change_7d: float = math.nan
+    difficulty: float = math.nan
+    difficulty_change_14d: float = math.nan
+    fee_share: float = math.nan
+    hashprice_change_7d: float = math.nan
+    hashprice_change_30d: float = math.nan
+    tariff_rank: float = math.nan
+
+
+# What features use of them, the same for a whole fleet.
+MARKET_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Conditions) if field.name != "at")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from agent.conditions import Conditions, Forecast
 from agent.config import FixedTariff, MarketConfig, SeriesTariff, SiteConfig, TimeOfUseTariff
 from agent.errors import ConfigError, DataError
+from agent.market_history import tariff_rank, trends
 from agent.prices import MarketSeries, Series, read_market, read_prices
 
 Floats = NDArray[np.float64]
@@ -71,7 +72,15 @@ class Economics:
         at = np.array([now.timestamp()], dtype=np.float64)
         hashprice, coin, _ = self._market.at(at, now)
         price, _ = self._tariff.at(at, now)
-        return Conditions(now, float(hashprice[0]), float(coin[0]), float(price[0]))
+        rank = tariff_rank(lambda times_s: self._tariff.at(times_s, now)[0], at)
+        return Conditions(
+            now,
+            float(hashprice[0]),
+            float(coin[0]),
+            float(price[0]),
+            tariff_rank=float(rank[0]),
+            **self._market.trends(at),
+        )
 
     def forecast(self, now: datetime, hours: float, step_h: float = 1.0) -> Forecast:
         """Conditions over the next `hours` in steps of `step_h`, from `now` on."""
@@ -120,6 +129,12 @@ class _Market:
         except DataError as error:
             return f"market: {error}; the data read before stays in use"
         return None
+
+    def trends(self, at: Floats) -> dict[str, float]:
+        """What `agent.market_history.trends` says of one moment; nothing where hashprice is fixed."""
+        if self._series is None:
+            return {}
+        return {name: float(values[0]) for name, values in trends(self._series, at).items()}
 
     def at(self, times_s: Floats, now: datetime) -> tuple[Floats, Floats, str]:
         fixed = self._config.hashprice_usd_per_ths_day

@@ -14,8 +14,19 @@ from agent.hardware.shares import hashrate_share_at
 from agent.windows import Floats
 
 # What the windows hold, in the order of their arrays.
-SERIES = ("hashrate_ths", "power_w", "chip_temp_c", "intake_temp_c")
-MEANS = ("hashrate_ratio", "power_ratio", "is_hashing")
+SERIES = ("hashrate_ths", "power_w", "chip_temp_c")
+MEANS = ("hashrate_ratio", "power_ratio", "is_hashing", "intake_temp_c", "share_difficulty")
+LOWS = ("steady_j_th", "fan_slack_rpm")
+# Over which windows means are read, and lows.
+MEAN_WINDOWS = {name: ("6h", "24h", "7d") if name.endswith("_ratio") else ("24h",) for name in MEANS}
+LOW_WINDOWS = ("7d",)
+# Correlated over 24h: a series with another (or itself) so many half-hours before.
+LAG_BUCKETS = 2
+LAGGED = (
+    ("hashrate_ths", "hashrate_ths"),
+    ("hashrate_ths", "intake_temp_c"),
+    ("chip_temp_c", "power_w"),
+)
 COUNTERS = ("shares_accepted", "shares_rejected", "shares_stale", "hw_errors")
 
 # A unit's own condition is told only while it hashes steadily: set to this share at least, and its mining
@@ -35,17 +46,17 @@ class Inputs:
 
     Args:
         columns: telemetry columns and those of `derive`, each [R].
-        windows: `24h.mean` and the like, each [S,R] in the order of `SERIES`; `24h.means` [M,R] in the order
-            of `MEANS`; `growth` [C,R], `restarts`, `growth_h`, `since_s` [R].
+        windows: what windows hold, each [R]: `24h.mean.power_w` and the like for `SERIES` (count, mean, m2,
+            low, high, slope_per_h), `MEANS` (mean) and `LOWS` (low); `lagged.` and two series of `LAGGED`;
+            `growth.` and one of `COUNTERS`; `restarts`, `growth_h`, `since_s`.
         times_s: [R] Unix seconds of the reading, else of the frame.
-        hashprice_usd_per_ths_day, price_usd_per_kwh: [R].
+        market: each of `MARKET_COLUMNS`, [R].
     """
 
     columns: Mapping[str, Floats]
     windows: Mapping[str, Floats]
     times_s: Floats
-    hashprice_usd_per_ths_day: Floats
-    price_usd_per_kwh: Floats
+    market: Mapping[str, Floats]
 
     def now(self, name: str) -> Floats:
         """A column of the present reading."""
@@ -53,18 +64,23 @@ class Inputs:
 
     def over(self, series: str, stat: str, window: str) -> Floats:
         """A moment of one of `SERIES` over a window."""
-        values: Floats = self.windows[f"{window}.{stat}"][SERIES.index(series)]
-        return values
+        return self.windows[f"{window}.{stat}.{series}"]
 
     def mean_of(self, name: str, window: str) -> Floats:
         """Mean of one of `MEANS` over a window."""
-        values: Floats = self.windows[f"{window}.means"][MEANS.index(name)]
-        return values
+        return self.windows[f"{window}.mean.{name}"]
+
+    def low_of(self, name: str, window: str) -> Floats:
+        """Least of one of `LOWS` over a window."""
+        return self.windows[f"{window}.low.{name}"]
+
+    def lagged(self, later: str, earlier: str) -> Floats:
+        """One of the correlations of `LAGGED`."""
+        return self.windows[f"lagged.{later}.{earlier}"]
 
     def growth(self, counter: str) -> Floats:
         """How much one of `COUNTERS` grew over 24h, process restarts allowed for."""
-        values: Floats = self.windows["growth"][COUNTERS.index(counter)]
-        return values
+        return self.windows[f"growth.{counter}"]
 
 
 def derive(columns: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -76,9 +92,13 @@ def derive(columns: Mapping[str, Floats]) -> dict[str, Floats]:
     steady = hashing & (share >= STEADY_SHARE) & ~(uptime < STEADY_UPTIME_S)
     nominal_ths = columns["rated_hashrate_ths"] * nominal_hashrate_share(share)
     nominal_w = columns["rated_power_w"] * share
+    hashing_ths = np.where(hashing, rate, np.nan)
     return dict(columns) | {
         "intake_temp_c": np.where(np.isnan(inlet), columns["ambient_temp_c"], inlet),
-        "hashing_ths": np.where(hashing, rate, np.nan),
+        "hashing_ths": hashing_ths,
+        "steady_j_th": np.where(steady, ratio(power, hashing_ths), np.nan),
+        # Least slack is the highest speed.
+        "fan_slack_rpm": -columns["fan_rpm"],
         "hashrate_ratio": np.where(steady, ratio(rate, nominal_ths), np.nan),
         "power_ratio": np.where(steady, ratio(power, nominal_w), np.nan),
         # What the unit draws for all that is known: as reported, else as its setting says.
@@ -93,6 +113,7 @@ def nominal_hashrate_share(power_share: Floats) -> Floats:
 
 def ratio(top: Floats, bottom: Floats) -> Floats:
     """`top / bottom`, NaN where `bottom` is not above zero."""
-    out = np.full(np.broadcast_shapes(top.shape, bottom.shape), np.nan)
-    np.divide(top, bottom, out=out, where=bottom > 0.0)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        out: Floats = np.divide(top, bottom)
+    out[~(bottom > 0.0)] = np.nan
     return out

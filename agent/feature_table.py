@@ -20,6 +20,9 @@ from agent.feature_inputs import (
     COUNTERS,
     CURVE_HASHRATES,
     HASHING_SHARE,
+    LAG_BUCKETS,
+    LAGGED,
+    LOWS,
     MEANS,
     SERIES,
     STEADY_SHARE,
@@ -27,10 +30,17 @@ from agent.feature_inputs import (
     Inputs,
     ratio,
 )
-from agent.windows import LEVELS, WINDOWS, Counters, Floats
+from agent.windows import CORRELATION_LEVEL, CORRELATION_PAIRS, LEVELS, WINDOWS, Counters, Floats
 
 # Raise when a formula changes and no word of the table does: bundles made before must not be fed with it.
-TABLE_VERSION = 1
+TABLE_VERSION = 2
+
+# Fans are taken to turn at this speed at most, unless the unit has shown more.
+_FAN_FULL_RPM = 6000.0
+# Shares are found by this many hashes per unit of difficulty.
+_HASHES_PER_DIFFICULTY = 2.0**32
+# The middle of the last hour lies this much later than the middle of the last six.
+_CURVATURE_H = 2.5
 
 Formula = Callable[[Inputs], Floats]
 
@@ -84,7 +94,7 @@ def _std(series: str, window: str) -> Formula:
 
 
 def _share_of(part: str, *whole: str) -> Formula:
-    return lambda x: ratio(x.growth(part), np.sum([x.growth(name) for name in whole], axis=0))
+    return lambda x: ratio(x.growth(part), sum((x.growth(name) for name in whole[1:]), x.growth(whole[0])))
 
 
 def _reject_since_start(x: Inputs) -> Floats:
@@ -93,11 +103,11 @@ def _reject_since_start(x: Inputs) -> Floats:
 
 
 def _revenue(x: Inputs) -> Floats:
-    return x.now("hashrate_ths") * x.hashprice_usd_per_ths_day
+    return x.now("hashrate_ths") * x.market["hashprice_usd_per_ths_day"]
 
 
 def _energy(x: Inputs) -> Floats:
-    return x.now("draw_w") * 0.024 * x.price_usd_per_kwh
+    return x.now("draw_w") * 0.024 * x.market["price_usd_per_kwh"]
 
 
 def _margin(x: Inputs) -> Floats:
@@ -111,10 +121,82 @@ def _drift(x: Inputs) -> Floats:
     return ratio(day, week) - 1.0
 
 
+def _against_week(name: str, window: str) -> Formula:
+    return lambda x: ratio(x.mean_of(name, window), x.mean_of(name, "7d")) - 1.0
+
+
+def _drift_now(x: Inputs) -> Floats:
+    present = ratio(x.now("power_ratio"), x.now("hashrate_ratio"))
+    return ratio(present, ratio(x.mean_of("power_ratio", "7d"), x.mean_of("hashrate_ratio", "7d"))) - 1.0
+
+
+def _momentum(series: str) -> Formula:
+    return lambda x: ratio(x.over(series, "mean", "1h"), x.over(series, "mean", "24h")) - 1.0
+
+
+def _curvature(series: str) -> Formula:
+    def formula(x: Inputs) -> Floats:
+        return (x.over(series, "slope_per_h", "1h") - x.over(series, "slope_per_h", "6h")) / _CURVATURE_H
+
+    return formula
+
+
+def _volatility(series: str) -> Formula:
+    return lambda x: ratio(np.sqrt(_variance(x, series, "24h")), x.over(series, "mean", "24h"))
+
+
+def _mean_efficiency(x: Inputs, window: str) -> Floats:
+    return ratio(x.over("power_w", "mean", window), x.over("hashrate_ths", "mean", window))
+
+
+def _fan_headroom(x: Inputs) -> Floats:
+    full = np.fmax(-x.low_of("fan_slack_rpm", "7d"), _FAN_FULL_RPM)
+    return 1.0 - x.now("fan_rpm") / full
+
+
+def _pool_hashrate(x: Inputs) -> Floats:
+    hashes = x.growth("shares_accepted") * x.mean_of("share_difficulty", "24h") * _HASHES_PER_DIFFICULTY
+    return ratio(hashes, x.windows["growth_h"]) / 3.6e15
+
+
+_reject_rate = _share_of("shares_rejected", "shares_accepted", "shares_rejected")
+
+
+def _earnings(x: Inputs) -> Floats:
+    rejected = _reject_rate(x)
+    reported = x.over("hashrate_ths", "mean", "24h") * (1.0 - np.nan_to_num(rejected))
+    pool = _pool_hashrate(x)
+    paid = np.where(np.isnan(pool), reported, pool)
+    return paid * x.market["hashprice_usd_per_ths_day"] * x.windows["growth_h"] / 24.0
+
+
+def _risk(x: Inputs) -> Floats:
+    """Chance that any of the parts goes wrong, each taken for a chance of its own; unknown ones left out."""
+    parts = (
+        1.0 - ratio(x.now("boards_hashing"), x.now("boards_expected")),
+        _reject_rate(x) / 0.05,
+        x.windows["restarts"] / 4.0,
+        1.0 - (x.now("chip_max_c") - x.now("chip_temp_c")) / 10.0,
+        _volatility("hashrate_ths")(x) / 0.5,
+    )
+    well, known = np.ones(len(x.times_s)), np.zeros(len(x.times_s), dtype=np.bool_)
+    for part in parts:
+        told = np.isfinite(part)
+        known |= told
+        well *= np.where(told, 1.0 - np.clip(part, 0.0, 1.0), 1.0)
+    return np.where(known, 1.0 - well, np.nan)
+
+
+def _market(name: str) -> Formula:
+    return lambda x: x.market[name]
+
+
 def _turn(period_s: float, offset_s: float, wave: Callable[[Floats], Any]) -> Formula:
     def formula(x: Inputs) -> Floats:
-        turns = np.mod(x.times_s + offset_s, period_s) / period_s
-        return np.asarray(wave(2.0 * math.pi * turns), dtype=np.float64)
+        turns = (x.times_s + offset_s) / period_s
+        turns -= np.floor(turns)
+        turns *= 2.0 * math.pi
+        return np.asarray(wave(turns), dtype=np.float64)
 
     return formula
 
@@ -128,6 +210,10 @@ _NO_PROFILE = "the profile does not say"
 _NO_GROWTH = "fewer than 2 half-hours with a reading, or the counter is not reported"
 _NOT_STEADY = "no steady hashing in the window, or not reported"
 _NEVER = "never"
+_STALE = "market data stale"
+_FEW_PAIRS = (
+    f"fewer than {CORRELATION_PAIRS} pairs of half-hours with a reading, or a side that does not vary"
+)
 
 _STATS = {"mean": "mean", "low": "min", "high": "max"}
 
@@ -163,7 +249,7 @@ def _window_rows() -> list[Feature]:
         ("power_w", "power", "W/h", 20000.0),
         ("chip_temp_c", "chip_temp", "C/h", 200.0),
     ):
-        for name in ("1h", "6h"):
+        for name in (window.name for window in WINDOWS if window.slopes):
             source = f"least-squares slope of {series} over time"
             formula = _over(series, "slope_per_h", name)
             rows.append(Feature(f"{short}_slope_{name}", unit, source, name, _FEW_3, -most, most, formula))
@@ -210,6 +296,28 @@ FEATURES: tuple[Feature, ...] = (
     _F("frequency_mhz", "MHz", "frequency_mhz", "now", _UNREPORTED, 0.0, 2000.0, _now("frequency_mhz")),
     _F("boards_share", "1", "boards_hashing / boards_expected", "now", _UNREPORTED, 0.0, 1.0,
        _per("boards_hashing", "boards_expected")),
+    _F("chip_temp_spread_c", "C", "chip_temp_spread_c over the boards", "now", _UNREPORTED, 0.0, 100.0,
+       _now("chip_temp_spread_c")),
+    _F("board_temp_spread_c", "C", "board_temp_spread_c over the boards", "now", _UNREPORTED, 0.0, 100.0,
+       _now("board_temp_spread_c")),
+    _F("fan_headroom", "1", f"1 - fan_rpm / the highest over 7d, {_FAN_FULL_RPM:g} rpm at least", "7d",
+       _UNREPORTED, 0.0, 1.0, _fan_headroom),
+    _F("boards_lost", "1", "boards_expected - boards_hashing", "now", _UNREPORTED, 0.0, 16.0,
+       _minus("boards_expected", "boards_hashing")),
+    _F("power_limit_share", "1", "power_limit_w as the firmware reports it / rated_power_w", "now", _UNRATED,
+       0.0, 3.0, _per("power_limit_w", "rated_power_w")),
+    _F("power_vs_limit", "1", "power_w / power_limit_w", "now", _UNREPORTED, 0.0, 3.0,
+       _per("power_w", "power_limit_w")),
+    _F("power_percent", "%", "as the firmware reports it", "now", _UNREPORTED, 0.0, 300.0,
+       _now("power_percent")),
+    _F("hashrate_percent", "%", "as the firmware reports it", "now", _UNREPORTED, 0.0, 300.0,
+       _now("hashrate_percent")),
+    _F("work_mode_code", "code", "0 stopped, 1 sleep, 2 low, 3 efficient, 4 normal, 5 high", "now",
+       _UNREPORTED, 0.0, 5.0, _now("work_mode_code")),
+    _F("headroom_up_share", "1", "highest share the profile's search bounds allow - setting_share", "now",
+       _UNRATED, -3.0, 3.0, _minus("bound_high_share", "setting_share")),
+    _F("headroom_down_share", "1", "setting_share - lowest share the profile's search bounds allow", "now",
+       _UNRATED, -3.0, 3.0, _minus("setting_share", "bound_low_share")),
     _F("uptime_h", "h", "uptime_s / 3600", "now", _UNREPORTED, 0.0, 720.0,
        lambda x: x.now("uptime_s") / 3600.0),
     _F("reject_rate", "1", "rejected / (accepted + rejected) since the process started", "now",
@@ -224,10 +332,39 @@ FEATURES: tuple[Feature, ...] = (
     _F("chip_temp_max_24h", "C", "max of chip_temp_c", "24h", _NO_READING, -40.0, 150.0,
        _over("chip_temp_c", "high", "24h")),
     _F("intake_temp_mean_24h", "C", "mean of the intake temperature", "24h", _NO_READING, -40.0, 80.0,
-       _over("intake_temp_c", "mean", "24h")),
+       lambda x: x.mean_of("intake_temp_c", "24h")),
     _F("hashrate_momentum", "1", "hashrate_mean_1h / hashrate_mean_24h - 1", "24h",
        "no reading in the window, or none hashing", -1.0, 5.0,
-       lambda x: ratio(x.over("hashrate_ths", "mean", "1h"), x.over("hashrate_ths", "mean", "24h")) - 1.0),
+       _momentum("hashrate_ths")),
+    _F("power_momentum", "1", "power_mean_1h / power_mean_24h - 1", "24h",
+       "no reading in the window, or none above zero", -1.0, 5.0, _momentum("power_w")),
+    _F("chip_temp_momentum", "C", "mean of chip_temp_c over 1h less that over 24h", "24h", _NO_READING,
+       -100.0, 100.0, lambda x: x.over("chip_temp_c", "mean", "1h") - x.over("chip_temp_c", "mean", "24h")),
+    _F("hashrate_curvature", "TH/s/h2", f"(slope over 1h - slope over 6h) / {_CURVATURE_H:g} h", "6h",
+       _FEW_3, -1000.0, 1000.0, _curvature("hashrate_ths")),
+    _F("power_curvature", "W/h2", f"(slope over 1h - slope over 6h) / {_CURVATURE_H:g} h", "6h", _FEW_3,
+       -20000.0, 20000.0, _curvature("power_w")),
+    _F("chip_temp_curvature", "C/h2", f"(slope over 1h - slope over 6h) / {_CURVATURE_H:g} h", "6h", _FEW_3,
+       -200.0, 200.0, _curvature("chip_temp_c")),
+    _F("hashrate_volatility_24h", "1", "standard deviation / mean of hashrate_ths", "24h",
+       "fewer than 2 readings in the window, or none hashing", 0.0, 5.0, _volatility("hashrate_ths")),
+    _F("power_volatility_24h", "1", "standard deviation / mean of power_w", "24h",
+       "fewer than 2 readings in the window, or none above zero", 0.0, 5.0, _volatility("power_w")),
+    _F("hashrate_lag_correlation", "1", "half-hour means of hashrate_ths with those 1 h before", "24h",
+       _FEW_PAIRS, -1.0, 1.0, lambda x: x.lagged("hashrate_ths", "hashrate_ths")),
+    _F("hashrate_intake_lag_correlation", "1",
+       "half-hour means of hashrate_ths with the intake temperature 1 h before", "24h", _FEW_PAIRS, -1.0, 1.0,
+       lambda x: x.lagged("hashrate_ths", "intake_temp_c")),
+    _F("chip_power_lag_correlation", "1", "half-hour means of chip_temp_c with power_w 1 h before", "24h",
+       _FEW_PAIRS, -1.0, 1.0, lambda x: x.lagged("chip_temp_c", "power_w")),
+    _F("efficiency_mean_24h", "J/TH", "mean of power_w / mean of hashrate_ths", "24h",
+       "no reading in the window, or none hashing", 5.0, 300.0, lambda x: _mean_efficiency(x, "24h")),
+    _F("efficiency_momentum", "1", "the same over 1h / over 24h - 1", "24h",
+       "no reading in the window, or none hashing", -1.0, 5.0,
+       lambda x: ratio(_mean_efficiency(x, "1h"), _mean_efficiency(x, "24h")) - 1.0),
+    _F("efficiency_above_best_7d", "1", f"efficiency_j_th / the best over 7d - 1, {_RATIO}", "7d",
+       _NOT_STEADY, -1.0, 5.0,
+       lambda x: ratio(_per("power_w", "hashing_ths")(x), x.low_of("steady_j_th", "7d")) - 1.0),
     _F("hashrate_ratio_6h", "1", f"mean of hashrate_ratio, {_RATIO}", "6h", _NOT_STEADY, 0.0, 2.0,
        lambda x: x.mean_of("hashrate_ratio", "6h")),
     _F("hashrate_ratio_24h", "1", f"mean of hashrate_ratio, {_RATIO}", "24h", _NOT_STEADY, 0.0, 2.0,
@@ -242,16 +379,32 @@ FEATURES: tuple[Feature, ...] = (
        lambda x: x.mean_of("power_ratio", "7d")),
     _F("efficiency_drift", "1", "power_ratio / hashrate_ratio over 24h against the same over 7d, - 1", "7d",
        _NOT_STEADY, -0.5, 0.5, _drift),
+    _F("efficiency_drift_now", "1", "power_ratio / hashrate_ratio now against the same over 7d, - 1", "7d",
+       _NOT_STEADY, -0.5, 0.5, _drift_now),
+    _F("hashrate_drift", "1", "hashrate_ratio over 24h against 7d, - 1", "7d", _NOT_STEADY, -0.5, 0.5,
+       _against_week("hashrate_ratio", "24h")),
+    _F("power_drift", "1", "power_ratio over 24h against 7d, - 1", "7d", _NOT_STEADY, -0.5, 0.5,
+       _against_week("power_ratio", "24h")),
     _F("hashing_share_24h", "1", "mean of is_hashing over the polls that answered", "24h", _NO_READING, 0.0,
        1.0, lambda x: x.mean_of("is_hashing", "24h")),
     _F("reject_rate_24h", "1", "growth of rejected / (accepted + rejected)", "24h", _NO_GROWTH, 0.0, 1.0,
-       _share_of("shares_rejected", "shares_accepted", "shares_rejected")),
+       _reject_rate),
     _F("stale_rate_24h", "1", "growth of stale / (accepted + rejected + stale)", "24h", _NO_GROWTH, 0.0,
        1.0, _share_of("shares_stale", "shares_accepted", "shares_rejected", "shares_stale")),
     _F("hw_error_rate_24h", "1/h", "growth of hw_errors per hour", "24h", _NO_GROWTH, 0.0, 1e6,
        lambda x: ratio(x.growth("hw_errors"), x.windows["growth_h"])),
     _F("restarts_24h", "1", "half-hours in which the mining process restarted", "24h",
        "fewer than 2 half-hours with a reading", 0.0, 48.0, lambda x: x.windows["restarts"]),
+    _F("pool_hashrate_24h", "TH/s", "growth of accepted x mean share_difficulty x 2^32 / time seen", "24h",
+       _NO_GROWTH, 0.0, 10000.0, _pool_hashrate),
+    _F("pool_hashrate_share_24h", "1", "pool_hashrate_24h / mean of hashrate_ths", "24h", _NO_GROWTH, 0.0,
+       3.0, lambda x: ratio(_pool_hashrate(x), x.over("hashrate_ths", "mean", "24h"))),
+    _F("earnings_usd_24h", "USD", "pool_hashrate_24h, else mean rate less rejects, at the hashprice of now, "
+       "over the hours seen", "24h", "fewer than 2 half-hours with a reading, or market data stale", 0.0,
+       1000.0, _earnings),
+    _F("operational_risk_score", "1", "1 - product of (1 - part): boards lost, rejects / 5 %, restarts / 4, "
+       "10 C less chip headroom / 10 C, volatility of hashrate / 50 %", "24h", "no part known", 0.0, 1.0,
+       _risk),
     _F("hours_since_change", "h", "time since the setting last changed, else since first seen", "now",
        "setting never known", 0.0, 720.0, lambda x: (x.times_s - x.windows["since_s"]) / 3600.0),
     _F("rated_hashrate_ths", "TH/s", "profile or its bin", "now", _NO_PROFILE, 0.0, 5000.0,
@@ -262,10 +415,30 @@ FEATURES: tuple[Feature, ...] = (
     _F("vendor_code", "code", "0 bitmain, 1 microbt", "now", _NO_PROFILE, 0.0, 1.0, _now("vendor_code")),
     _F("cooling_code", "code", "0 air, 1 hydro, 2 immersion", "now", _NO_PROFILE, 0.0, 2.0,
        _now("cooling_code")),
+    _F("bound_low_share", "1", "lowest share of rated power of the profile's search bounds", "now",
+       _NO_PROFILE, 0.0, 3.0, _now("bound_low_share")),
+    _F("bound_high_share", "1", "highest share of rated power of the profile's search bounds", "now",
+       _NO_PROFILE, 0.0, 3.0, _now("bound_high_share")),
     _F("hashprice_usd_per_ths_day", "USD/(TH/s)/day", "hashprice before pool fee", "now",
-       "market data stale", 0.0, 10.0, lambda x: x.hashprice_usd_per_ths_day),
+       _STALE, 0.0, 10.0, _market("hashprice_usd_per_ths_day")),
+    _F("hashprice_change_7d", "1", "hashprice against 7 days before, - 1", "market", _STALE, -1.0, 10.0,
+       _market("hashprice_change_7d")),
+    _F("hashprice_change_30d", "1", "hashprice against 30 days before, - 1", "market", _STALE, -1.0, 10.0,
+       _market("hashprice_change_30d")),
+    _F("price_usd", "USD", "price of a coin", "now", _STALE, 0.0, 1e8, _market("price_usd_per_btc")),
+    _F("price_volatility_24h", "1", "root of summed squared steps of the log price over 24 h", "market",
+       _STALE, 0.0, 5.0, _market("price_volatility_24h")),
+    _F("price_change_7d", "1", "price of a coin against 7 days before, - 1", "market", _STALE, -1.0, 10.0,
+       _market("price_change_7d")),
+    _F("difficulty", "1", "of the network", "now", _STALE, 0.0, 1e18, _market("difficulty")),
+    _F("difficulty_change_14d", "1", "difficulty against 14 days before, - 1", "market", _STALE, -1.0, 10.0,
+       _market("difficulty_change_14d")),
+    _F("fee_share", "1", "fees / (subsidy + fees) of blocks", "now", _STALE, 0.0, 1.0, _market("fee_share")),
     _F("price_usd_per_kwh", "USD/kWh", "tariff now, before PUE", "now", "tariff data stale", -5.0, 5.0,
-       lambda x: x.price_usd_per_kwh),
+       _market("price_usd_per_kwh")),
+    _F("tariff_rank", "1", "share of the known coming hours that are cheaper than now; known are today's "
+       "(UTC), from noon on tomorrow's", "market", "tariff data stale, or no coming hour known", 0.0, 1.0,
+       _market("tariff_rank")),
     _F("profit_margin_percent", "%", "(revenue - energy) / revenue; power as reported, else nominal", "now",
        "no revenue, or a part unknown", -500.0, 500.0, _margin),
     _F("market_adjusted_efficiency", "1", "revenue / cost of energy", "now",
@@ -296,7 +469,8 @@ def feature_hash(features: Sequence[Feature] = FEATURES) -> str:
             "levels": LEVELS,
             "windows": WINDOWS,
             "counter_level": Counters.level,
-            "series": [SERIES, MEANS, COUNTERS],
+            "series": [SERIES, MEANS, LOWS, COUNTERS],
+            "lagged": [CORRELATION_LEVEL, LAG_BUCKETS, LAGGED],
             "rules": [STEADY_SHARE, STEADY_UPTIME_S, HASHING_SHARE],
             "curve": [round(float(value), 9) for value in CURVE_HASHRATES[::100]],
             "features": [[f.name, f.unit, f.source, f.window, f.missing, f.low, f.high] for f in features],
@@ -307,5 +481,8 @@ def feature_hash(features: Sequence[Feature] = FEATURES) -> str:
 
 def evaluate(inputs: Inputs, out: NDArray[np.float64] | NDArray[np.float32]) -> None:
     """Write all features of all rows, winsorised, NaN where missing, into `out` [R,F]."""
-    for j, feature in enumerate(FEATURES):
-        out[:, j] = np.clip(feature.formula(inputs), feature.low, feature.high)
+    inside = np.empty(len(out))
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        for j, feature in enumerate(FEATURES):
+            np.clip(feature.formula(inputs), feature.low, feature.high, out=inside)
+            out[:, j] = inside

@@ -6,23 +6,31 @@ The trainer drives the same code over history with `batch_features`. The table i
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from agent.conditions import Conditions
+from agent.conditions import MARKET_COLUMNS, Conditions
 from agent.errors import DataError
-from agent.feature_inputs import COUNTERS, MEANS, SERIES, Inputs, derive
+from agent.feature_inputs import (
+    COUNTERS,
+    LOWS,
+    MEANS,
+    SERIES,
+    Inputs,
+    derive,
+)
 from agent.feature_table import FEATURES, Feature, evaluate, feature_hash, feature_names
+from agent.feature_windows import blocks_of, history_windows, live_windows
 from agent.fleet import FleetFrame
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.profile import HardwareProfile
 from agent.history import History
 from agent.telemetry import TELEMETRY_COLUMNS
-from agent.validation import miner_keys, unix_seconds
+from agent.validation import miner_keys, text_codes, unix_seconds
 from agent.windows import LEVELS, WINDOWS, Floats, Ints
 
 __all__ = [
@@ -38,10 +46,7 @@ __all__ = [
 
 _VENDORS = {"bitmain": 0.0, "microbt": 1.0}
 _COOLINGS = {"air": 0.0, "hydro": 1.0, "immersion": 2.0}
-_PROFILE_COLUMNS = ("vendor_code", "cooling_code", "chip_max_c")
-_MARKET_COLUMNS = ("hashprice_usd_per_ths_day", "price_usd_per_kwh")
-# Rows of history whose windows are held at once before they become features.
-_CHUNK_ROWS = 20_000
+_PROFILE_COLUMNS = ("vendor_code", "cooling_code", "chip_max_c", "bound_low_share", "bound_high_share")
 
 
 class FeatureState:
@@ -55,7 +60,7 @@ class FeatureState:
     """
 
     def __init__(self, miner_ids: Sequence[str] = ()) -> None:
-        self._history = History(miner_ids, len(SERIES), len(MEANS), len(COUNTERS))
+        self._history = History(miner_ids, len(SERIES), len(MEANS), len(LOWS), len(COUNTERS))
 
     @property
     def miner_ids(self) -> tuple[str, ...]:
@@ -107,10 +112,9 @@ class FeatureState:
         times_s = np.where(frame.fresh, frame.observed_s, frame.at.timestamp())
         inputs = Inputs(
             columns=columns,
-            windows=_windows(self._history, rows),
+            windows=live_windows(self._history, rows),
             times_s=np.minimum(times_s, frame.at.timestamp()),
-            hashprice_usd_per_ths_day=np.full(count, conditions.hashprice_usd_per_ths_day),
-            price_usd_per_kwh=np.full(count, conditions.price_usd_per_kwh),
+            market={name: np.full(count, getattr(conditions, name)) for name in MARKET_COLUMNS},
         )
         out = np.empty((len(FEATURES), count)).T
         evaluate(inputs, out)
@@ -133,6 +137,7 @@ class FeatureState:
             bytes.fromhex(feature_hash()),
             series=len(SERIES),
             means=len(MEANS),
+            lows=len(LOWS),
             counters=len(COUNTERS),
         )
         return state
@@ -152,8 +157,11 @@ def batch_features(
     Args:
         table: columns of R rows each: `miner_id`, `at` (UTC; datetime64, Unix seconds or datetimes), the
             telemetry columns (one that is absent counts as unknown), and where known `site_id`, `model`
-            (profile key), `hashprice_usd_per_ths_day` and `price_usd_per_kwh`. In any order.
+            (profile key) and each of `MARKET_COLUMNS`. In any order, quickest in that of miner and time.
         profiles: by key; None takes the default catalogue.
+
+    Rows count in order of time, as if each had arrived when it was read. Of two rows of one miner and time
+    the first counts; the other shows its own present values beside the same windows.
 
     Raises:
         DataError: `miner_id` or `at` is missing or cannot be read, or a column has another length.
@@ -178,27 +186,35 @@ def _batch(
     out: NDArray[np.float32] | Floats,
 ) -> None:
     times_s = unix_seconds(table)
-    miners, names = miner_keys(table)
+    miners, _ = miner_keys(table)
     total = len(times_s)
-    columns = _clean({c.name: _column(table, c.name, total) for c in TELEMETRY_COLUMNS})
+    columns = {c.name: _column(table, c.name, total) for c in TELEMETRY_COLUMNS}
     columns |= _model_columns(table, total, profiles)
-    columns = derive(columns)
-    market = {name: _column(table, name, total) for name in _MARKET_COLUMNS}
+    market = {name: _column(table, name, total) for name in MARKET_COLUMNS}
+    order = _order(miners, times_s)
+    if order is not None:
+        miners, times_s = miners[order], times_s[order]
+    for begin, end in blocks_of(miners, times_s):
+        span = slice(begin, end) if order is None else order[begin:end]
+        block = {name: values[span] for name, values in columns.items()}
+        block = derive(block | _clean(block))
+        inputs = Inputs(
+            columns=block,
+            windows=history_windows(miners[begin:end], times_s[begin:end], block),
+            times_s=times_s[begin:end],
+            market={name: values[span] for name, values in market.items()},
+        )
+        chunk = np.empty((len(FEATURES), end - begin), dtype=out.dtype)
+        evaluate(inputs, chunk.T)
+        out[span] = chunk.T
 
-    history = History(names, len(SERIES), len(MEANS), len(COUNTERS))
-    held: list[tuple[Ints, dict[str, Floats]]] = []
-    waiting = 0
-    for frame in _frames(times_s, miners):
-        rows = miners[frame.index]
-        history.move(frame.at_s)
-        _record(history, rows, times_s[frame.index], {n: columns[n][frame.index] for n in _RECORDED})
-        everyone = len(rows) == len(names)  # in order, as a frame is sorted by miner
-        held.append((frame.index, _windows(history, slice(None) if everyone else rows)))
-        waiting += len(rows)
-        if waiting >= _CHUNK_ROWS:
-            _flush(held, columns, times_s, market, out)
-            waiting = 0
-    _flush(held, columns, times_s, market, out)
+
+def _order(miners: Ints, times_s: Floats) -> Ints | None:
+    """Rows by miner and time, or None where they stand so already."""
+    step = np.diff(miners)
+    if ((step > 0) | ((step == 0) & (np.diff(times_s) >= 0))).all():
+        return None
+    return np.lexsort((times_s, miners))
 
 
 def feature_docs() -> str:
@@ -211,8 +227,17 @@ def feature_docs() -> str:
         f"{len(FEATURES)} features, in this order. Table hash: `{feature_hash()}`.",
         "",
         "Missing is NaN and stays NaN; the models impute inside their graph. A value beyond its range is",
-        "moved to the nearest end. Windows end with the running bucket, so their far edge is coarse to one",
-        "bucket:",
+        "moved to the nearest end. What has the window `market` is worked out once for a whole fleet, by",
+        "`agent/market_history.py`: a row of the market counts from its time on, and electricity prices are",
+        "taken to be known to the end of the day (UTC), from noon on to the end of the next.",
+        "",
+        "The agent takes readings in as they arrive, late ones too; a second one of one time is ignored.",
+        "History (`batch_features`) takes them by their time. Both give the same numbers to 1e-9 wherever",
+        "readings came in order, and once late ones have come. There are no medians: they cannot be",
+        "merged.",
+        "",
+        "Windows end with the running bucket, so their far edge is coarse to one bucket. Which there are,",
+        "and of which buckets, is one table in `agent/windows.py` that is part of the hash:",
         "",
         "| window | buckets |",
         "|---|---|",
@@ -231,88 +256,17 @@ def feature_docs() -> str:
     return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """Rows of history that the state can take at once: no miner twice, all in one bucket."""
-
-    at_s: float
-    index: Ints
-
-
-def _frames(times_s: Floats, miners: Ints) -> Iterator[_Frame]:
-    """Rows in order of time, cut into frames: the k-th one of a bucket holds each miner's k-th row in it."""
-    bucket = (times_s // LEVELS[0].seconds).astype(np.int64)
-    order = np.lexsort((times_s, miners, bucket))
-    same = np.zeros(len(order), dtype=np.bool_)
-    same[1:] = (np.diff(bucket[order]) == 0) & (np.diff(miners[order]) == 0)
-    place = np.arange(len(order))
-    rank = place - np.maximum.accumulate(np.where(same, 0, place))
-    again = np.lexsort((rank, bucket[order]))
-    order, rank = order[again], rank[again]
-    cuts = np.flatnonzero((np.diff(bucket[order]) != 0) | (np.diff(rank) != 0)) + 1
-    for index in np.split(order, cuts):
-        if len(index):
-            # The end of the bucket: every frame of it stands at the same moment.
-            end_s = float((bucket[index[0]] + 1) * LEVELS[0].seconds)
-            yield _Frame(float(np.nextafter(end_s, 0.0)), index)
-
-
-_RECORDED = ("uptime_s", "setting_share", *SERIES, *MEANS, *COUNTERS)
-
-
 def _record(history: History, rows: Ints, times_s: Floats, columns: Mapping[str, Floats]) -> None:
     history.add(
         rows,
         times_s,
         series=np.stack([columns[name] for name in SERIES]),
         means=np.stack([columns[name] for name in MEANS]),
+        lows=np.stack([columns[name] for name in LOWS]),
         uptime_s=columns["uptime_s"],
         counters=np.stack([columns[name] for name in COUNTERS]),
         share=columns["setting_share"],
     )
-
-
-def _windows(history: History, rows: Ints | slice) -> dict[str, Floats]:
-    """What the windows hold now, by the names that `Inputs.windows` uses; copies, not views."""
-    found: dict[str, Floats] = {}
-    for window in WINDOWS:
-        merged = history.moments.merge(window, history.rings, rows)
-        name = window.name
-        found[f"{name}.count"] = merged.count
-        found[f"{name}.mean"] = merged.mean
-        found[f"{name}.m2"] = merged.m2
-        found[f"{name}.low"] = merged.low
-        found[f"{name}.high"] = merged.high
-        found[f"{name}.slope_per_h"] = merged.slope_per_h
-        found[f"{name}.means"] = history.means.merge(window, history.rings, rows)
-    growth, restarts, hours = history.counters.growth(history.rings, rows)
-    found |= {"growth": growth, "restarts": restarts, "growth_h": hours}
-    found["since_s"] = history.since_s[rows].copy()
-    return found
-
-
-def _flush(
-    held: list[tuple[Ints, dict[str, Floats]]],
-    columns: Mapping[str, Floats],
-    times_s: Floats,
-    market: Mapping[str, Floats],
-    out: NDArray[np.float32] | Floats,
-) -> None:
-    if not held:
-        return
-    index = np.concatenate([rows for rows, _ in held])
-    windows = {name: np.concatenate([values[name] for _, values in held], axis=-1) for name in held[0][1]}
-    held.clear()
-    inputs = Inputs(
-        columns={name: values[index] for name, values in columns.items()},
-        windows=windows,
-        times_s=times_s[index],
-        hashprice_usd_per_ths_day=market["hashprice_usd_per_ths_day"][index],
-        price_usd_per_kwh=market["price_usd_per_kwh"][index],
-    )
-    chunk = np.empty((len(FEATURES), len(index)), dtype=out.dtype).T
-    evaluate(inputs, chunk)
-    out[index] = chunk
 
 
 def _clean(columns: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -337,12 +291,18 @@ def _column(table: Mapping[str, ArrayLike], name: str, total: int) -> Floats:
     return values
 
 
-def _profile_codes(profile: HardwareProfile | None) -> tuple[float, float, float]:
+def _profile_codes(profile: HardwareProfile | None) -> tuple[float, ...]:
+    """In the order of `_PROFILE_COLUMNS`."""
     if profile is None:
-        return (float("nan"),) * 3
-    limit = profile.temperatures.chip_max_c
-    chip_max = float("nan") if limit is None else limit.value
-    return _VENDORS[profile.vendor], _COOLINGS[profile.cooling], chip_max
+        return (math.nan,) * len(_PROFILE_COLUMNS)
+    limit, bounds = profile.temperatures.chip_max_c, profile.search_bounds.power_limit
+    return (
+        _VENDORS[profile.vendor],
+        _COOLINGS[profile.cooling],
+        math.nan if limit is None else limit.value,
+        bounds.minimum,
+        bounds.maximum,
+    )
 
 
 def _model_columns(
@@ -351,11 +311,9 @@ def _model_columns(
     if "model" not in table:
         return {name: np.full(total, np.nan) for name in _PROFILE_COLUMNS}
     known = Catalogue.load().profiles if profiles is None else profiles
-    text = np.asarray(table["model"], dtype=object)
-    if text.shape != (total,):
-        raise DataError(f"column model: has shape {text.shape}, at has {total} rows")
-    models, place = np.unique(np.array([str(model) for model in text], dtype=object), return_inverse=True)
-    codes = np.array([_profile_codes(known.get(model)) for model in models]).reshape(len(models), 3)
+    models, place = text_codes(table["model"], "model", total)
+    codes = np.array([_profile_codes(known.get(model)) for model in models], dtype=np.float64)
+    codes = codes.reshape(len(models), len(_PROFILE_COLUMNS))
     return {name: codes[place, j] for j, name in enumerate(_PROFILE_COLUMNS)}
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from agent.hardware.profile import HardwareProfile
 from agent.hardware.shares import current_setting, nominal_share
-from agent.reading import Board, Reading
-from agent.telemetry import TELEMETRY_COLUMNS, PollResult
+from agent.reading import Board, Pool, Reading
+from agent.telemetry import TELEMETRY_COLUMNS, WORK_MODE_CODES, PollResult
 
 Floats = NDArray[np.float64]
 COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in TELEMETRY_COLUMNS)
@@ -167,6 +167,13 @@ def _row(unit: Unit, reading: Reading) -> Floats:
         "shares_accepted": reading.shares_accepted,
         "shares_rejected": reading.shares_rejected,
         "shares_stale": reading.shares_stale,
+        "power_limit_w": reading.power_limit_w,
+        "power_percent": reading.power_percent,
+        "hashrate_percent": reading.hashrate_percent,
+        "work_mode_code": WORK_MODE_CODES.get(reading.work_mode or ""),
+        "chip_temp_spread_c": _spread([board.chip_temp_c for board in boards]),
+        "board_temp_spread_c": _spread([board.board_temp_c for board in boards]),
+        "share_difficulty": _difficulty(reading.pools or ()),
     }
     return np.array([_real(values[name]) for name in _LIVE], dtype=np.float64)
 
@@ -192,6 +199,19 @@ def _share(unit: Unit, reading: Reading) -> float | None:
 def _mean(values: tuple[float, ...] | None) -> float | None:
     known = [v for v in values or () if math.isfinite(v)]
     return sum(known) / len(known) if known else None
+
+
+def _spread(values: list[float | None]) -> float | None:
+    """Highest less lowest; None where fewer than two are known."""
+    known = [v for v in values if v is not None and math.isfinite(v)]
+    return max(known) - min(known) if len(known) > 1 else None
+
+
+def _difficulty(pools: tuple[Pool, ...]) -> float | None:
+    """Of the pool in use, else of the only one that tells."""
+    active = [pool for pool in pools if pool.active]
+    known = [pool.difficulty for pool in active or pools if pool.difficulty is not None]
+    return _real(known[0]) if len(known) == 1 else None
 
 
 def _hashing(boards: tuple[Board, ...]) -> float | None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DataError
-from agent.windows import Counters, Floats, Ints, Means, Moments, Rings
+from agent.windows import Counters, Floats, Ints, Lows, Means, Moments, Rings
 
 # Readings are told apart by time; this many of the newest are remembered per miner. A reading older than
 # all of them is refused, since nobody can say whether it was counted.
@@ -35,15 +35,16 @@ class History:
 
     Args:
         miner_ids: the miners to begin with.
-        series, means, counters: numbers of series of each kind.
+        series, means, lows, counters: numbers of series of each kind.
     """
 
-    def __init__(self, miner_ids: Sequence[str], series: int, means: int, counters: int) -> None:
+    def __init__(self, miner_ids: Sequence[str], series: int, means: int, lows: int, counters: int) -> None:
         count = len(miner_ids)
-        self._kinds = (series, means, counters)
+        self._kinds = (series, means, lows, counters)
         self.rings = Rings()
         self.moments = Moments(count, series)
         self.means = Means(count, means)
+        self.lows = Lows(count, lows)
         self.counters = Counters(count, counters)
         self.seen_s = np.full((REMEMBERED, count), -np.inf)
         self.seen_share = np.full((REMEMBERED, count), -1, dtype=np.int16)
@@ -120,6 +121,7 @@ class History:
         if stale.any():
             self.moments.clear(stale)
             self.means.clear(stale)
+            self.lows.clear(stale)
             self.counters.clear(stale)
         if at_s < before:
             future = self.seen_s > at_s
@@ -136,6 +138,7 @@ class History:
         *,
         series: Floats,
         means: Floats,
+        lows: Floats,
         uptime_s: Floats,
         counters: Floats,
         share: Floats,
@@ -145,21 +148,21 @@ class History:
         Args:
             rows: [R] without repetition.
             times_s: [R] finite Unix seconds; later than the present moment counts as the present moment.
-            series, means, counters: [S,R], [M,R], [C,R].
+            series, means, lows, counters: [S,R], [M,R], [E,R], [C,R].
             uptime_s, share: [R].
         """
         times = np.minimum(times_s, self.rings.end_s)
-        step = np.where(np.isfinite(share), np.rint(np.clip(share, 0.0, 30.0) * _SHARE_STEPS), -1.0)
-        steps = step.astype(np.int16)
+        steps = share_steps(share)
         new = self._admit(rows, times, steps)
         if not new.all():
             rows, times, steps, uptime_s = rows[new], times[new], steps[new], uptime_s[new]
-            series, means, counters = series[:, new], means[:, new], counters[:, new]
+            series, means, lows, counters = series[:, new], means[:, new], lows[:, new], counters[:, new]
         if not len(rows):
             return
         places, held = self.rings.places(times)
         self.moments.add(rows, times, series, places, held)
         self.means.add(rows, means, places, held)
+        self.lows.add(rows, lows, places, held)
         self.counters.add(rows, times, uptime_s, counters, places, held)
         self._note_share(rows, times, steps)
         self.latest_s[rows] = np.maximum(self.latest_s[rows], times)
@@ -204,7 +207,7 @@ class History:
 
     def _arrays(self) -> dict[str, NDArray[np.generic]]:
         arrays: dict[str, NDArray[np.generic]] = {}
-        for kind in (self.moments, self.means, self.counters):
+        for kind in (self.moments, self.means, self.lows, self.counters):
             prefix = type(kind).__name__.lower()
             arrays |= {f"{prefix}.{name}": getattr(kind, name) for name in kind.names}
         own = ("seen_s", "seen_share", "latest_s", "share", "share_s", "since_s", "before_s")
@@ -229,7 +232,9 @@ class History:
         return b"".join([*parts, digest.digest()])
 
     @staticmethod
-    def from_bytes(data: bytes, table_hash: bytes, *, series: int, means: int, counters: int) -> History:
+    def from_bytes(
+        data: bytes, table_hash: bytes, *, series: int, means: int, lows: int, counters: int
+    ) -> History:
         """Inverse of `to_bytes`.
 
         Raises:
@@ -254,7 +259,7 @@ class History:
             raise DataError("window state: its list of miners cannot be read")
         if end_s is not None and not (isinstance(end_s, int | float) and math.isfinite(end_s)):
             raise DataError("window state: its time cannot be read")
-        history = History(ids, series, means, counters)
+        history = History(ids, series, means, lows, counters)
         arrays = history._arrays()
         if layout != {name: [_code(a), list(a.shape)] for name, a in arrays.items()}:
             raise DataError("window state: its arrays have other shapes than this version's")
@@ -267,6 +272,12 @@ class History:
             offset += array.nbytes
         history.rings.end_s = float("nan") if end_s is None else float(end_s)
         return history
+
+
+def share_steps(share: Floats) -> NDArray[np.int16]:
+    """Shares of rated in the steps by which a change is told; -1 where unknown."""
+    step = np.where(np.isfinite(share), np.rint(np.clip(share, 0.0, 30.0) * _SHARE_STEPS), -1.0)
+    return step.astype(np.int16)
 
 
 def _code(array: NDArray[np.generic]) -> str:

@@ -47,12 +47,22 @@ class Series:
         return np.where(known, self.values[safe], np.nan)
 
 
+_NOTHING = Series(np.empty(0), np.empty(0), 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class MarketSeries:
-    """Network and market by day: hashprice in USD per TH/s per day and the coin's price in USD."""
+    """Network and market by day: hashprice in USD per TH/s per day and the coin's price in USD.
+
+    Args:
+        difficulty: of the network.
+        fee_share: fees as a share of subsidy and fees.
+    """
 
     hashprice: Series
     price_usd_per_btc: Series
+    difficulty: Series = _NOTHING
+    fee_share: Series = _NOTHING
 
 
 def read_prices(path: Path, zone: str | None = None) -> Series:
@@ -90,7 +100,9 @@ def read_market(path: Path) -> MarketSeries:
     """Read hashprice by day from a CSV (plain or gzipped).
 
     Columns: `date_utc` (or `time_utc`) and either `hashprice_usd_per_th_day`, or `price_usd_per_btc`,
-    `subsidy_btc_per_day`, `fees_btc_per_day` and `network_hashrate_ths` to compute it from.
+    `subsidy_btc_per_day`, `fees_btc_per_day` and `network_hashrate_ths` to compute it from. Where they are
+    there: `price_usd_per_btc`; `difficulty` or `difficulty_mean_derived`, else it follows from
+    `network_hashrate_ths`; `fee_share`, else it follows from subsidy and fees.
 
     Raises:
         DataError: names the file, the line and the column.
@@ -102,7 +114,7 @@ def read_market(path: Path) -> MarketSeries:
         raise DataError(f"{path}:1: needs column {direct}, or all of {', '.join(parts)}")
     times: list[float] = []
     hashprices: list[float] = []
-    prices: list[float] = []
+    others: list[tuple[float, float, float]] = []
     for line, row in rows:
         if direct in rows.columns:
             value = rows.number(line, row, direct)
@@ -114,15 +126,31 @@ def read_market(path: Path) -> MarketSeries:
             raise DataError(f"{path}:{line}: hashprice {value:g} USD/TH/day is outside {low:g} to {high:g}")
         times.append(rows.time(line, row))
         hashprices.append(value)
-        priced = "price_usd_per_btc" in rows.columns and row.get("price_usd_per_btc")
-        prices.append(rows.number(line, row, "price_usd_per_btc") if priced else math.nan)
+        price = rows.maybe(line, row, "price_usd_per_btc")
+        others.append((price, _difficulty(rows, line, row), _fee_share(rows, line, row)))
     if not times:
         raise DataError(f"{path}: no rows")
     two_days = 2 * 86400.0
-    return MarketSeries(
-        _series(path, times, hashprices, longest_hold_s=two_days),
-        _series(path, times, prices, longest_hold_s=two_days),
-    )
+    columns = (hashprices, *(list(column) for column in zip(*others, strict=True)))
+    return MarketSeries(*(_series(path, times, column, longest_hold_s=two_days) for column in columns))
+
+
+def _difficulty(rows: _Rows, line: int, row: dict[str, str | None]) -> float:
+    for name in ("difficulty", "difficulty_mean_derived"):
+        value = rows.maybe(line, row, name)
+        if value > 0.0:
+            return value
+    network_ths = rows.maybe(line, row, "network_hashrate_ths")
+    # A block in 600 s takes 2^32 hashes per unit of difficulty.
+    return network_ths * 1e12 * 600.0 / 2.0**32 if network_ths > 0.0 else math.nan
+
+
+def _fee_share(rows: _Rows, line: int, row: dict[str, str | None]) -> float:
+    value = rows.maybe(line, row, "fee_share")
+    fees, subsidy = (rows.maybe(line, row, name) for name in ("fees_btc_per_day", "subsidy_btc_per_day"))
+    if math.isnan(value) and fees >= 0.0 and fees + subsidy > 0.0:
+        value = fees / (fees + subsidy)
+    return value if 0.0 <= value <= 1.0 else math.nan
 
 
 def _series(path: Path, times: list[float], values: list[float], longest_hold_s: float) -> Series:
@@ -192,6 +220,10 @@ class _Rows:
         if not math.isfinite(value):
             raise DataError(f"{self.path}:{line}: {column}: expected a number, got {text!r}")
         return value
+
+    def maybe(self, line: int, row: dict[str, str | None], column: str) -> float:
+        """NaN where the column is not there, or empty in this row."""
+        return self.number(line, row, column) if row.get(column) else math.nan
 
     def time(self, line: int, row: dict[str, str | None]) -> float:
         text = row.get(self._time) or ""

@@ -30,13 +30,17 @@ class PollResult:
 
 
 class Column(NamedTuple):
-    """One numeric telemetry column: float64, NaN where unknown."""
+    """One numeric telemetry column: float64, NaN where unknown.
+
+    `since` is the schema version of the lake that brought it; in older files it counts as unknown.
+    """
 
     name: str
     unit: str
     minimum: float
     maximum: float
     meaning: str
+    since: int = 1
 
 
 # Ranges are what is physically possible, wide enough for any miner; a value outside is refused at the door.
@@ -63,7 +67,23 @@ TELEMETRY_COLUMNS: tuple[Column, ...] = (
     Column("shares_stale", "1", 0.0, 1e12, "since the process started"),
     Column("rated_hashrate_ths", "TH/s", 0.0, 5000.0, "of the profile or its bin"),
     Column("rated_power_w", "W", 0.0, 50000.0, "of the profile or its bin"),
+    Column("power_limit_w", "W", 0.0, 50000.0, "power limit that the firmware says is set", 2),
+    Column("power_percent", "%", 0.0, 300.0, "power percent that the firmware says is set", 2),
+    Column("hashrate_percent", "%", 0.0, 300.0, "hashrate percent that the firmware says is set", 2),
+    Column("work_mode_code", "code", 0.0, 5.0, "place of the work mode in `WORK_MODE_CODES`", 2),
+    Column("chip_temp_spread_c", "C", 0.0, 260.0, "hottest chip of the hottest board less the coolest's", 2),
+    Column("board_temp_spread_c", "C", 0.0, 260.0, "hottest board less the coolest", 2),
+    Column("share_difficulty", "1", 0.0, 1e15, "difficulty of shares at the active pool", 2),
 )
 # Text columns that stand beside them in the lake, with `at` (UTC timestamp) as the time.
 TELEMETRY_KEYS: tuple[str, ...] = ("site_id", "miner_id", "model", "firmware", "power_source")
-LAKE_SCHEMA_VERSION = 1
+LAKE_SCHEMA_VERSION = 2
+# Modes by rising power.
+WORK_MODE_CODES: dict[str, float] = {
+    "stopped": 0.0,
+    "sleep": 1.0,
+    "low": 2.0,
+    "efficient": 3.0,
+    "normal": 4.0,
+    "high": 5.0,
+}

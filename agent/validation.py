@@ -29,8 +29,9 @@ def validate_telemetry(
     """Check a telemetry table.
 
     Args:
-        columns: every column of `TELEMETRY_COLUMNS` as numbers (NaN unknown), `site_id`, `miner_id` and
-            `model` as text, `at` as UTC time; `firmware` and `power_source` where known.
+        columns: every column of `TELEMETRY_COLUMNS` as numbers (NaN unknown), though those that a later
+            schema brought may be absent; `site_id`, `miner_id` and `model` as text, `at` as UTC time;
+            `firmware` and `power_source` where known.
         require_order: rows of one miner must rise in time.
         power_needs_source: a row with power must say where it comes from, if the column is there at all.
 
@@ -41,6 +42,8 @@ def validate_telemetry(
     times_s = unix_seconds(columns)
     total = len(times_s)
     for column in TELEMETRY_COLUMNS:
+        if column.name not in columns:
+            continue
         values = _numbers(columns[column.name], column.name, total)
         wrong = np.isinf(values) | (values < column.minimum) | (values > column.maximum)
         if wrong.any():
@@ -99,20 +102,43 @@ def miner_keys(columns: Mapping[str, ArrayLike]) -> tuple[Ints, list[str]]:
     if "miner_id" not in columns:
         raise DataError("column miner_id is missing; it says which miner a row belongs to")
     total = len(np.asarray(columns["at"]))
-    names = _text(columns["miner_id"], "miner_id", total)
-    if "site_id" in columns:
-        sites = _text(columns["site_id"], "site_id", total)
-        site_names, site = np.unique(sites, return_inverse=True)
-        ids, miner = np.unique(names, return_inverse=True)
-        pairs, number = np.unique(site * len(ids) + miner, return_inverse=True)
-        found = [f"{site_names[pair // len(ids)]}/{ids[pair % len(ids)]}" for pair in pairs]
-        return number.astype(np.int64), found
-    ids, number = np.unique(names, return_inverse=True)
-    return number.astype(np.int64), [str(name) for name in ids]
+    ids, miner = text_codes(columns["miner_id"], "miner_id", total)
+    if "site_id" not in columns:
+        return miner, ids
+    sites, site = text_codes(columns["site_id"], "site_id", total)
+    number, pairs = _codes(site * len(ids) + miner)
+    return number, [f"{sites[pair // len(ids)]}/{ids[pair % len(ids)]}" for pair in pairs]
+
+
+def text_codes(values: ArrayLike, name: str, total: int) -> tuple[list[str], Ints]:
+    """The distinct texts of a column in the order they came, and which of them each row has [R].
+
+    Raises:
+        DataError: the column's length is not `total`.
+    """
+    array = np.asarray(values)
+    if array.shape != (total,):
+        raise DataError(f"column {name}: has shape {array.shape}, column at has {total} rows")
+    if array.dtype.kind != "O":
+        array = array.astype(np.str_, copy=False)
+    # Rows of one miner mostly stand together: only where the text changes is it looked at.
+    number, found = _codes(array)
+    return [str(text) for text in found], number
+
+
+def _codes(values: NDArray[Any]) -> tuple[Ints, list[Any]]:
+    """Number of each value among the distinct ones [R], and these in the order they came."""
+    change = np.ones(len(values), dtype=np.bool_)
+    change[1:] = values[1:] != values[:-1]
+    heads = np.flatnonzero(change)
+    numbers: dict[Any, int] = {}
+    of_heads = np.array([numbers.setdefault(values[i], len(numbers)) for i in heads], dtype=np.int64)
+    counts = np.diff(np.append(heads, len(values)))
+    return np.repeat(of_heads, counts), list(numbers)
 
 
 def _check_present(columns: Mapping[str, ArrayLike]) -> None:
-    needed = ["at", *REQUIRED_KEYS, *(column.name for column in TELEMETRY_COLUMNS)]
+    needed = ["at", *REQUIRED_KEYS, *(column.name for column in TELEMETRY_COLUMNS if column.since == 1)]
     missing = [name for name in needed if name not in columns]
     if missing:
         raise DataError(

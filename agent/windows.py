@@ -24,27 +24,35 @@ class Level(NamedTuple):
 
 
 class Window(NamedTuple):
-    """The newest `buckets` buckets of one level, the running one included."""
+    """The newest `buckets` buckets of one level, the running one included; `slopes` if these are wanted."""
 
     name: str
     level: int
     buckets: int
+    slopes: bool = False
 
 
 # Each level's bucket divides the next one's, so that one moment is in one bucket of every level.
-LEVELS: tuple[Level, ...] = (Level(300, 72), Level(1800, 48), Level(21600, 28))
+LEVELS: tuple[Level, ...] = (Level(300, 12), Level(1800, 48), Level(21600, 28))
 WINDOWS: tuple[Window, ...] = (
-    Window("1h", 0, 12),
-    Window("6h", 0, 72),
+    Window("1h", 0, 12, slopes=True),
+    Window("6h", 1, 12, slopes=True),
     Window("24h", 1, 48),
     Window("7d", 2, 28),
 )
+# Lagged correlations are of the means of whole buckets of one level, the running one left out.
+CORRELATION_LEVEL = 1
+# With fewer pairs, or a spread below this share of the mean, a correlation says nothing.
+CORRELATION_PAIRS = 6
+_LEAST_SPREAD = 1e-5
 _OFFSETS = np.concatenate([[0], np.cumsum([level.slots for level in LEVELS])])
 _STARTS = _OFFSETS[:-1, None]
 _SECONDS = np.array([[level.seconds] for level in LEVELS], dtype=np.int64)
 _SLOTS = np.array([[level.slots] for level in LEVELS], dtype=np.int64)
 _TOTAL = int(_OFFSETS[-1])
-_FINE = LEVELS[0].slots
+# The levels that slopes are taken from hold sums of time; they come first.
+TIMED_LEVELS = 1 + max(window.level for window in WINDOWS if window.slopes)
+_TIMED = int(_OFFSETS[TIMED_LEVELS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ class Merged:
     """Moments of S series over one window, each [S,R]. `mean`, `low`, `high` are NaN where `count` is 0.
 
     `slope_per_h` is the least-squares slope over time; NaN with fewer than three readings, and for
-    windows of a level that holds no time sums.
+    windows without slopes.
     """
 
     count: Floats
@@ -115,7 +123,7 @@ class Rings:
 
 
 class Moments:
-    """Count, mean, M2, minimum and maximum of S series in every bucket, with time sums at the finest level.
+    """Count, mean, M2, minimum and maximum of S series in every bucket; sums of time where slopes need them.
 
     Arrays are [slots,S,N], so that merging runs along whole fleets; the time sums are the mean time since
     the bucket's start, its M2, and the co-moment of time and value.
@@ -124,7 +132,7 @@ class Moments:
     names = ("count", "mean", "m2", "low", "high", "t_mean", "t_m2", "t_x")
 
     def __init__(self, rows: int, series: int) -> None:
-        shape, fine = (_TOTAL, series, rows), (_FINE, series, rows)
+        shape, fine = (_TOTAL, series, rows), (_TIMED, series, rows)
         self.series = series
         self.count = np.zeros(shape, dtype=np.float32)
         self.mean = np.zeros(shape)
@@ -142,7 +150,7 @@ class Moments:
         self.low[stale] = np.inf
         self.high[stale] = -np.inf
         for array in (self.t_mean, self.t_m2, self.t_x):
-            array[stale[:_FINE]] = 0.0
+            array[stale[:_TIMED]] = 0.0
 
     def add(self, rows: Ints, times_s: Floats, values: Floats, places: Ints, held: NDArray[np.bool_]) -> None:
         """Take in one reading of each of `rows` (no row twice).
@@ -168,14 +176,15 @@ class Moments:
         self.low[at] = np.fmin(self.low[at], value)
         self.high[at] = np.fmax(self.high[at], value)
 
-        fine = (places[:1], series, rows)
-        since = times_s - times_s // LEVELS[0].seconds * LEVELS[0].seconds
+        timed = slice(TIMED_LEVELS)
+        fine = (places[timed, None, :], series, rows)
+        since = (times_s % _SECONDS[timed])[:, None, :]
         t_before = self.t_mean[fine]
-        t_delta = np.where(known[0], since - t_before, 0.0)
-        t_mean = t_before + t_delta / np.maximum(count[0], 1.0)
+        t_delta = np.where(known[timed], since - t_before, 0.0)
+        t_mean = t_before + t_delta / np.maximum(count[timed], 1.0)
         self.t_mean[fine] = t_mean
         self.t_m2[fine] += t_delta * (since - t_mean)
-        self.t_x[fine] += t_delta * rest[0]
+        self.t_x[fine] += t_delta * rest[timed]
 
     def merge(self, window: Window, rings: Rings, rows: Ints | slice) -> Merged:
         """Moments over `window` of the miners `rows`."""
@@ -194,11 +203,11 @@ class Moments:
         for array in (mean, low, high):
             array[empty] = np.nan
         slope = np.full(mean.shape, np.nan)
-        if window.level == 0:
-            starts = np.arange(1 - window.buckets, 1) * float(LEVELS[0].seconds)
+        if window.slopes:
+            starts = np.arange(1 - window.buckets, 1) * float(LEVELS[window.level].seconds)
             if isinstance(where, slice):
                 placed = np.empty(len(starts))
-                placed[rings.in_order(0)] = starts
+                placed[rings.in_order(window.level) - where.start] = starts
                 starts = placed
             times = self.t_mean[where][..., rows] + starts[:, None, None]
             t_off = times - _weigh(count, times) / some
@@ -247,6 +256,80 @@ class Means:
 def _weigh(weights: Floats, values: Floats) -> Floats:
     """Sum over buckets of weight times value: [B,S,R] to [S,R]."""
     return np.asarray(np.einsum("bsr,bsr->sr", weights, values), dtype=np.float64)
+
+
+class Lows:
+    """Least value of E series in every bucket of the coarsest level. Array is [slots,E,N]."""
+
+    names = ("low",)
+    level = 2
+
+    def __init__(self, rows: int, series: int) -> None:
+        self.series = series
+        self.low = np.full((LEVELS[self.level].slots, series, rows), np.inf)
+
+    def clear(self, stale: NDArray[np.bool_]) -> None:
+        """Empty the buckets of the mask [total slots] for all miners."""
+        self.low[stale[_OFFSETS[self.level] : _OFFSETS[self.level + 1]]] = np.inf
+
+    def add(self, rows: Ints, values: Floats, places: Ints, held: NDArray[np.bool_]) -> None:
+        """Take in one reading of each of `rows`; `values` is [E,R], the rest as for `Moments.add`."""
+        at = (places[self.level] - _OFFSETS[self.level], np.arange(self.series)[:, None], rows)
+        self.low[at] = np.fmin(self.low[at], np.where(held[self.level], values, np.nan))
+
+    def merge(self, rows: Ints | slice) -> Floats:
+        """Least value over the level of the miners `rows`, [E,R]; NaN where there is none."""
+        low: Floats = self.low[..., rows].min(axis=0)
+        low[np.isinf(low)] = np.nan
+        return low
+
+
+def correlation(
+    count: Floats, left: Floats, right: Floats, both: Floats, means: tuple[Floats, Floats]
+) -> Floats:
+    """Correlation from M2 of each side and their co-moment; NaN with too few pairs or too little spread."""
+    enough = count >= CORRELATION_PAIRS
+    for m2, mean in ((left, means[0]), (right, means[1])):
+        enough = enough & (m2 > count * (_LEAST_SPREAD * np.maximum(np.abs(mean), 1.0)) ** 2)
+    out: Floats = both / np.sqrt(np.where(enough, left * right, np.nan))
+    return out
+
+
+def lagged_correlation(
+    later: tuple[Floats, Floats], earlier: tuple[Floats, Floats], rings: Rings, rows: Ints | slice, lag: int
+) -> Floats:
+    """Correlation over 24h of one series' bucket means with another's `lag` buckets before, [R].
+
+    Args:
+        later, earlier: count and mean of a series in every bucket, each [slots,N].
+    """
+    order = rings.in_order(CORRELATION_LEVEL)[:-1]
+    x, y = later[1][order[lag:]][:, rows], earlier[1][order[:-lag]][:, rows]
+    pair = (later[0][order[lag:]][:, rows] > 0.0) & (earlier[0][order[:-lag]][:, rows] > 0.0)
+    count = pair.sum(axis=0).astype(np.float64)
+    some = np.maximum(count, 1.0)
+    x_mean, y_mean = (np.where(pair, side, 0.0).sum(axis=0) / some for side in (x, y))
+    x_off, y_off = np.where(pair, x - x_mean, 0.0), np.where(pair, y - y_mean, 0.0)
+    left, right, both = (
+        np.asarray(np.einsum("br,br->r", one, two), dtype=np.float64)
+        for one, two in ((x_off, x_off), (y_off, y_off), (x_off, y_off))
+    )
+    return correlation(count, left, right, both, (x_mean, y_mean))
+
+
+def growth_between(old: Floats, new: Floats) -> tuple[Floats, NDArray[np.bool_], Floats]:
+    """Growth of counters from one state to a later one, whether the process restarted, seconds passed.
+
+    Args:
+        old, new: [2+C,...]: time, uptime, counters; NaN where unknown.
+    """
+    passed = new[0] - old[0]
+    # Uptime that grew by less than the time that passed, clocks' error aside, belongs to a new process.
+    restarted = new[1] < old[1] + 0.98 * passed - 60.0
+    restarted |= (new[2:] < old[2:]).any(axis=0)
+    grown = np.where(restarted, new[2:], new[2:] - old[2:])
+    grown[np.isnan(old[2:])] = np.nan
+    return grown, restarted, passed
 
 
 class Counters:
@@ -302,14 +385,11 @@ class Counters:
         else:
             old = np.take_along_axis(state, np.maximum(latest[:-1], 0)[:, None], axis=0)
         new = np.where(pair[:, None], state[1:], np.nan)
-        # Uptime that grew by less than the time that passed, clocks' error aside, belongs to a new process.
-        passed = new[:, 0] - np.where(pair, old[:, 0], 0.0)
-        restarted = new[:, 1] < old[:, 1] + 0.98 * passed - 60.0
-        restarted |= (new[:, 2:] < old[:, 2:]).any(axis=1)
-        grown = np.where(restarted[:, None], new[:, 2:], new[:, 2:] - old[:, 2:])
-        known = np.isfinite(grown) & np.isfinite(old[:, 2:])
-        total = np.where(known, grown, 0.0).sum(axis=0)
-        total[~known.any(axis=0)] = np.nan
+        old = np.where(pair[:, None], old, np.nan)
+        grown, restarted, passed = growth_between(old.swapaxes(0, 1), new.swapaxes(0, 1))
+        known = np.isfinite(grown)
+        total = np.where(known, grown, 0.0).sum(axis=1)
+        total[~known.any(axis=1)] = np.nan
         restarts = restarted.sum(axis=0).astype(np.float64)
         hours = np.where(pair, passed, 0.0).sum(axis=0) / 3600.0
         nothing = ~pair.any(axis=0)

@@ -7,14 +7,27 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from agent.conditions import Conditions
+from agent.conditions import MARKET_COLUMNS, Conditions
 from agent.fleet import FleetFrame, Unit
 from agent.telemetry import TELEMETRY_COLUMNS
 
 # A Monday, on the edge of every kind of bucket.
 START_S = datetime(2026, 1, 5, tzinfo=UTC).timestamp()
 COLUMNS = tuple(column.name for column in TELEMETRY_COLUMNS)
-MARKET = Conditions(datetime(2026, 1, 5, tzinfo=UTC), 0.05, 90_000.0, 0.06)
+MARKET = Conditions(
+    datetime(2026, 1, 5, tzinfo=UTC),
+    hashprice_usd_per_ths_day=0.05,
+    price_usd_per_btc=90_000.0,
+    price_usd_per_kwh=0.06,
+    price_volatility_24h=0.03,
+    price_change_7d=-0.05,
+    difficulty=1.4e14,
+    difficulty_change_14d=0.02,
+    fee_share=0.01,
+    hashprice_change_7d=-0.07,
+    hashprice_change_30d=0.1,
+    tariff_rank=0.25,
+)
 
 Row = dict[str, float]
 
@@ -50,8 +63,7 @@ def table(rows: Iterable[tuple[str, float, Row]]) -> dict[str, np.ndarray]:
     return columns | {
         "miner_id": np.array([miner for miner, _, _ in kept], dtype=np.str_),
         "at": np.array([at for _, at, _ in kept], dtype=np.float64),
-        "hashprice_usd_per_ths_day": np.full(len(kept), MARKET.hashprice_usd_per_ths_day),
-        "price_usd_per_kwh": np.full(len(kept), MARKET.price_usd_per_kwh),
+        **{name: np.full(len(kept), getattr(MARKET, name)) for name in MARKET_COLUMNS},
     }
 
 
@@ -78,6 +90,14 @@ def lively(rng: np.random.Generator, times_s: Sequence[float]) -> list[Row]:
             "shares_rejected": rejected,
             "shares_stale": 0.0,
             "hw_errors": accepted // 50,
+            "fan_rpm": 3000.0 + 2500.0 * share + 100.0 * rng.normal(),
+            "boards_hashing": 3.0 - float(rng.random() < 0.1),
+            "boards_expected": 3.0,
+            "power_limit_w": 3000.0 * share,
+            "work_mode_code": float(rng.integers(0, 6)),
+            "chip_temp_spread_c": abs(rng.normal(4.0, 1.0)),
+            "board_temp_spread_c": abs(rng.normal(3.0, 1.0)),
+            "share_difficulty": float(rng.choice([65536.0, 131072.0])),
         }
         lost = [name for name in values if rng.random() < 0.05]
         rows.append(row(**{name: value for name, value in values.items() if name not in lost}))

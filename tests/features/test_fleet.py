@@ -10,7 +10,7 @@ import pytest
 from agent.errors import Timeout
 from agent.fleet import COLUMN_NAMES, Unit, build_frame
 from agent.hardware.catalogue import Catalogue
-from agent.reading import Board, Reading
+from agent.reading import Board, Pool, Reading
 from agent.telemetry import PollResult
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -114,3 +114,27 @@ def test_two_miners_behind_one_address_are_not_mixed_up() -> None:
     units = [unit("aa", "10.0.0.1"), unit("bb", "10.0.0.1")]
     found = build_frame(NOW, units, [polled(Reading(hashrate_ths=9.0), "10.0.0.1", "10.0.0.1")], 60.0)
     assert not found.fresh.any()
+
+
+def test_spread_over_the_boards_needs_two_of_them() -> None:
+    boards = (Board(0, chip_temp_c=71.0, board_temp_c=60.0), Board(1, chip_temp_c=78.5), Board(2))
+    found = columns(Reading(boards=boards))
+    assert found["chip_temp_spread_c"] == 7.5
+    assert np.isnan(found["board_temp_spread_c"])
+
+
+def test_limit_mode_and_difficulty_are_as_reported() -> None:
+    pools = (
+        Pool("stratum+tcp://a", active=False, difficulty=1024.0),
+        Pool("stratum+tcp://b", active=True, difficulty=65536.0),
+    )
+    reading = Reading(work_mode="normal", power_limit_w=3200.0, power_percent=95.0, pools=pools)
+    found = columns(reading)
+    assert (found["work_mode_code"], found["power_limit_w"], found["power_percent"]) == (4.0, 3200.0, 95.0)
+    assert found["share_difficulty"] == 65536.0
+    assert np.isnan(found["hashrate_percent"])
+
+
+def test_of_several_pools_of_which_none_is_in_use_no_difficulty_is_known() -> None:
+    pools = (Pool("stratum+tcp://a", difficulty=1024.0), Pool("stratum+tcp://b", difficulty=65536.0))
+    assert np.isnan(columns(Reading(pools=pools))["share_difficulty"])

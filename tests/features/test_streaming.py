@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -129,12 +130,12 @@ def test_nothing_known_gives_nan_and_no_warning() -> None:
     found = batch_features(table(rows))
     never = [i for i, feature in enumerate(FEATURES) if feature.missing == "never"]
     assert np.isfinite(found[:, never]).all()
-    windowed = [i for i, feature in enumerate(FEATURES) if feature.window != "now"]
+    windowed = [i for i, feature in enumerate(FEATURES) if feature.window not in ("now", "market")]
     assert np.isnan(found[:, windowed]).all()
 
 
 def test_impossible_values_count_as_unknown_and_the_rest_stays_in_range() -> None:
-    wild = dict(zip(row(), np.resize([1e308, -1e308, np.inf, -np.inf], 22), strict=True))
+    wild = dict(zip(row(), np.resize([1e308, -1e308, np.inf, -np.inf], len(row())), strict=True))
     rows = [
         ("m0", START_S + 300.0 * k, wild if k % 2 else row(hashrate_ths=5000.0, power_w=0.0))
         for k in range(40)
@@ -144,3 +145,44 @@ def test_impossible_values_count_as_unknown_and_the_rest_stays_in_range() -> Non
     high = np.array([feature.high for feature in FEATURES], dtype=np.float32)
     assert (np.isnan(found) | ((found >= low) & (found <= high))).all()
     assert not np.isinf(found).any()
+
+
+@given(telemetry(), st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
+def test_a_row_that_repeats_a_time_is_not_counted(rows: list[tuple[str, float, Row]], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    again = [rows[i] for i in rng.integers(0, len(rows), 20)]
+    wild = [(miner, at, {name: 2.0 * value for name, value in values.items()}) for miner, at, values in again]
+    found = batch_features_exact(table(rows + wild))
+    expected = batch_features_exact(table(rows))
+    np.testing.assert_array_equal(found[: len(rows)], expected)
+    windowed = [i for i, feature in enumerate(FEATURES) if feature.name.endswith(("mean_24h", "slope_1h"))]
+    windowed = [i for i in windowed if "efficiency" not in FEATURES[i].name]
+    places = [rows.index(row) for row in again]
+    np.testing.assert_array_equal(found[len(rows) :, windowed], expected[places][:, windowed])
+
+
+def test_history_is_the_same_whatever_is_worked_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(12)
+    rows: list[tuple[str, float, Row]] = []
+    for k in range(9):
+        times = [START_S + float(t) for t in np.cumsum(rng.choice([20.0, 300.0, 90_000.0], size=30 + 20 * k))]
+        rows += [(f"m{k}", at, values) for at, values in zip(times, lively(rng, times), strict=True)]
+    whole = batch_features_exact(table(rows))
+    for cells in (1, 500, 5000):
+        monkeypatch.setattr("agent.feature_windows._BLOCK_CELLS", cells)
+        np.testing.assert_array_equal(batch_features_exact(table(rows)), whole)
+
+
+def test_readings_every_second_are_history_too() -> None:
+    rng = np.random.default_rng(13)
+    times = [START_S + float(k) for k in range(700)]
+    rows = [("m0", at, values) for at, values in zip(times, lively(rng, times), strict=True)]
+    np.testing.assert_allclose(stream(rows), batch_features_exact(table(rows)), **CLOSE)
+
+
+def test_a_whole_fortnight_of_a_miner_agrees() -> None:
+    rng = np.random.default_rng(14)
+    times = [START_S + 600.0 * k + 0.125 * float(rng.integers(0, 400)) for k in range(14 * 144)]
+    rows = [("m0", at, values) for at, values in zip(times, lively(rng, times), strict=True)]
+    np.testing.assert_allclose(stream(rows), batch_features_exact(table(rows)), **CLOSE)

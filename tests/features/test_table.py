@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from agent import feature_table
+from agent.conditions import MARKET_COLUMNS
 from agent.feature_table import FEATURES
 from agent.features import batch_features_exact, feature_docs, feature_hash, feature_names
+from agent.hardware.catalogue import Catalogue
 from agent.windows import WINDOWS, Window
-from tests.features.fleets import START_S, lively, row, table
+from tests.features.fleets import MARKET, START_S, lively, row, table
 
 DOCS = Path(__file__).parents[2] / "docs" / "features.md"
 
@@ -23,7 +25,7 @@ def test_names_are_unique_and_in_the_order_of_the_table() -> None:
 
 
 def test_every_range_and_window_makes_sense() -> None:
-    windows = {"now", *(window.name for window in WINDOWS)}
+    windows = {"now", "market", *(window.name for window in WINDOWS)}
     for feature in FEATURES:
         assert feature.low < feature.high, feature.name
         assert feature.window in windows, feature.name
@@ -69,11 +71,11 @@ def test_the_numbers_are_those_of_this_table_version() -> None:
     rows = [("m0", at, v) for at, v in zip(times, lively(np.random.default_rng(6), times), strict=True)]
     found = batch_features_exact(table(rows))
     scaled = [np.nansum((found[:, j] - f.low) / (f.high - f.low)) for j, f in enumerate(FEATURES)]
-    assert feature_table.TABLE_VERSION == 1
+    assert feature_table.TABLE_VERSION == 2
     assert float(np.dot(scaled, np.linspace(1.0, 2.0, len(scaled)))) == pytest.approx(GOLDEN, rel=1e-10)
 
 
-GOLDEN = 5886.067367324518
+GOLDEN = 8895.380767584526
 
 
 def last(**values: float) -> dict[str, float]:
@@ -121,3 +123,26 @@ def test_the_profile_tells_vendor_cooling_and_limit() -> None:
     assert found[0, names.index("vendor_code")] == 0.0
     assert found[0, names.index("cooling_code")] == 0.0
     assert np.isnan(found[1, names.index("vendor_code")])
+
+
+def test_headroom_is_to_the_bounds_of_the_profile() -> None:
+    rows = table([("m0", START_S, row(setting_share=0.8))]) | {"model": np.array(["antminer-s19-pro"])}
+    found = dict(zip(feature_names(), batch_features_exact(rows)[0], strict=True))
+    bounds = Catalogue.load().profiles["antminer-s19-pro"].search_bounds.power_limit
+    assert (found["bound_low_share"], found["bound_high_share"]) == (bounds.minimum, bounds.maximum)
+    assert found["headroom_up_share"] == pytest.approx(bounds.maximum - 0.8)
+    assert found["headroom_down_share"] == pytest.approx(0.8 - bounds.minimum)
+
+
+def test_what_the_firmware_reports_as_limit_and_mode_is_told() -> None:
+    found = last(power_w=2900.0, power_limit_w=2940.0, power_percent=98.0, work_mode_code=4.0)
+    assert found["power_limit_share"] == pytest.approx(0.98)
+    assert found["power_vs_limit"] == pytest.approx(2900.0 / 2940.0)
+    assert (found["power_percent"], found["work_mode_code"]) == (98.0, 4.0)
+
+
+def test_the_market_is_the_same_for_every_miner() -> None:
+    found = last()
+    for name in MARKET_COLUMNS:
+        feature = "price_usd" if name == "price_usd_per_btc" else name
+        assert found[feature] == getattr(MARKET, name)

@@ -127,3 +127,18 @@ def test_an_empty_table_passes_and_has_no_features() -> None:
 def test_features_of_a_table_with_text_for_a_number_name_the_column() -> None:
     with pytest.raises(DataError, match="column fan_rpm"):
         batch_features(good() | {"fan_rpm": np.array(["fast", "x", "y"])})
+
+
+def test_a_column_that_a_later_schema_brought_may_be_absent_but_not_wrong() -> None:
+    table = good()
+    del table["share_difficulty"]
+    validate_telemetry(table)
+    with pytest.raises(DataError, match="row 0, column work_mode_code: 9 code is outside 0 to 5"):
+        validate_telemetry(good() | {"work_mode_code": np.array([9.0, 1.0, 1.0])})
+
+
+@pytest.mark.parametrize("value", [None, "100", b"100", [1.0], 1 + 2j])
+def test_a_number_of_the_wrong_type_is_named(value: object) -> None:
+    values = np.array([1.0, value, 2.0], dtype=object)
+    with pytest.raises(DataError, match="row 1, column fan_rpm: expected a number"):
+        validate_telemetry(good() | {"fan_rpm": values})

@@ -39,7 +39,7 @@ def test_every_window_matches_its_raw_readings(gaps: list[float], seed: int) -> 
             "max": inside.max() if len(inside) else np.nan,
             "std": inside.std() if len(inside) > 1 else np.nan,
         }
-        if window.level == 0:
+        if window.slopes:
             hours = (when - when[0]) / 3600.0 if len(when) else when
             expected["slope"] = np.polyfit(hours, inside, 1)[0] if len(inside) > 2 else np.nan
         for stat, value in expected.items():
@@ -152,3 +152,106 @@ def test_the_time_since_a_change_counts_from_the_first_reading_that_shows_it() -
     assert found[9] == pytest.approx(9 / 6)
     assert found[10] == 0.0
     assert found[15] == pytest.approx(5 / 6)
+
+
+def steady(**values: float) -> dict[str, float]:
+    """A reading of a unit that hashes steadily."""
+    usual = {"hashrate_ths": 100.0, "power_w": 3000.0, "setting_share": 1.0, "is_hashing": 1.0}
+    return row(**(usual | {"uptime_s": 9e5} | values))
+
+
+def hourly(**growth: float) -> list[tuple[str, float, dict[str, float]]]:
+    """A day of a unit that hashes steadily, whose counters grow by so much an hour."""
+    counters = [{name: k * value for name, value in growth.items()} for k in range(25)]
+    return [
+        ("m0", START_S + 3600.0 * k, steady(uptime_s=3600.0 * (k + 9), **values))
+        for k, values in enumerate(counters)
+    ]
+
+
+def test_half_hours_are_correlated_with_those_of_an_hour_before() -> None:
+    rng = np.random.default_rng(21)
+    rate, intake = rng.normal(100.0, 5.0, 49), rng.normal(25.0, 3.0, 49)
+    intake[30] = np.nan
+    rows = [
+        ("m0", START_S + 1800.0 * k + 7.0, row(hashrate_ths=rate[k], ambient_temp_c=intake[k]))
+        for k in range(49)
+    ]
+    found = last_features(rows)
+    # The newest half-hour still runs and is left out, and the window reaches 47 before it.
+    x, y = rate[1:48], intake[1:48]
+    pair = np.isfinite(y[:-2])
+    expected = np.corrcoef(x[2:][pair], y[:-2][pair])[0, 1]
+    assert found["hashrate_lag_correlation"] == pytest.approx(np.corrcoef(x[2:], x[:-2])[0, 1], rel=1e-9)
+    assert found["hashrate_intake_lag_correlation"] == pytest.approx(expected, rel=1e-9)
+    assert np.isnan(found["chip_power_lag_correlation"])
+
+
+def test_what_does_not_vary_correlates_with_nothing() -> None:
+    rows = [
+        ("m0", START_S + 600.0 * k, row(hashrate_ths=95.1, ambient_temp_c=20.0 + k % 5)) for k in range(200)
+    ]
+    found = last_features(rows)
+    assert np.isnan(found["hashrate_lag_correlation"])
+    assert np.isnan(found["hashrate_intake_lag_correlation"])
+
+
+def test_the_pool_pays_for_accepted_difficulty() -> None:
+    rows = hourly(shares_accepted=500.0, shares_rejected=0.0)
+    for _, _, values in rows:
+        values["share_difficulty"] = 2.0**17
+    found = last_features(rows)
+    rate = 500.0 * 2.0**17 * 2.0**32 / 3600.0 / 1e12
+    assert found["pool_hashrate_24h"] == pytest.approx(rate)
+    assert found["pool_hashrate_share_24h"] == pytest.approx(rate / 100.0)
+    # The window reaches 23 h back from the running half-hour; MARKET pays 0.05 USD/TH/day.
+    assert found["earnings_usd_24h"] == pytest.approx(rate * 0.05 * 23.0 / 24.0)
+
+
+def test_without_difficulty_earnings_are_the_reported_rate_less_rejects() -> None:
+    found = last_features(hourly(shares_accepted=98.0, shares_rejected=2.0))
+    assert np.isnan(found["pool_hashrate_24h"])
+    assert found["earnings_usd_24h"] == pytest.approx(100.0 * 0.98 * 0.05 * 23.0 / 24.0)
+
+
+def test_the_distance_to_the_best_efficiency_counts_steady_hashing_of_a_week() -> None:
+    watts = [2800.0, 3200.0, 3000.0, 3100.0]
+    rows = [("m0", START_S + 80_000.0 * k, steady(power_w=w)) for k, w in enumerate(watts)]
+    # Half stopped, a unit looks as if it needed nothing.
+    rows.insert(1, ("m0", START_S + 40_000.0, steady(power_w=300.0, uptime_s=60.0)))
+    assert last_features(rows)["efficiency_above_best_7d"] == pytest.approx(3100.0 / 2800.0 - 1.0)
+
+
+def test_fans_have_headroom_to_full_speed_or_to_the_highest_seen() -> None:
+    rows = [
+        ("m0", START_S + 3600.0 * k, row(fan_rpm=speed)) for k, speed in enumerate([4500.0, 7000.0, 5600.0])
+    ]
+    found = batch_features_exact(table(rows))[:, feature_names().index("fan_headroom")]
+    np.testing.assert_allclose(found, [0.25, 0.0, 0.2])
+
+
+def test_curvature_tells_a_slope_that_grows() -> None:
+    bent = [("m0", START_S + 300.0 * k, row(hashrate_ths=0.01 * k * k)) for k in range(72)]
+    straight = [("m0", START_S + 300.0 * k, row(hashrate_ths=0.5 * k)) for k in range(72)]
+    # x = 0.01 (12 h)^2 has the second derivative 2.88 everywhere.
+    assert last_features(bent)["hashrate_curvature"] == pytest.approx(2.88, rel=1e-6)
+    assert last_features(straight)["hashrate_curvature"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_volatility_is_spread_over_mean() -> None:
+    rows = [("m0", START_S + 600.0 * k, row(hashrate_ths=(90.0, 110.0)[k % 2])) for k in range(144)]
+    assert last_features(rows)["hashrate_volatility_24h"] == pytest.approx(0.1)
+
+
+def test_risk_rises_with_each_part_and_is_unknown_where_all_are() -> None:
+    fine = {"boards_hashing": 3.0, "boards_expected": 3.0}
+    one_lost = fine | {"boards_hashing": 2.0}
+    risk = [
+        last_features([("m0", START_S, row(**v))])["operational_risk_score"] for v in (fine, one_lost, {})
+    ]
+    assert risk[:2] == [pytest.approx(0.0), pytest.approx(1 / 3)]
+    assert np.isnan(risk[2])
+    shares = {"shares_accepted": 975.0, "shares_rejected": 25.0}
+    rows = [("m0", START_S, row(**one_lost, shares_accepted=0.0, shares_rejected=0.0))]
+    rows.append(("m0", START_S + 3600.0, row(**one_lost, **shares)))
+    assert last_features(rows)["operational_risk_score"] == pytest.approx(1.0 - (2 / 3) * (1 - 0.025 / 0.05))
