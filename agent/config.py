@@ -167,6 +167,21 @@ class DashboardConfig(StrictModel):
         return self
 
 
+class LakeConfig(StrictModel):
+    """Which telemetry is kept for training: in a lake of this site's own, at the dashboard, or both."""
+
+    path: Path | None = None
+    deliver: bool = False
+    interval_s: Annotated[float, Field(ge=30.0, le=3600.0)] = 300.0
+    max_mib: Annotated[int, Field(ge=16, le=16_777_216)] = 4096
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.path is None and not self.deliver:
+            raise ValueError("needs path, or deliver: true, or both")
+        return self
+
+
 class SiteIdentity(StrictModel):
     """What the site is called."""
 
@@ -190,6 +205,7 @@ class SiteConfig(StrictModel):
     limits: LimitsConfig = LimitsConfig()
     models: ModelsConfig = ModelsConfig()
     dashboard: DashboardConfig | None = None
+    lake: LakeConfig | None = None
     credentials: dict[Name, CredentialConfig] = {}
     bounds_by_model: dict[str, BoundsOverride] = {}
     bounds_by_tag: dict[Name, BoundsOverride] = {}
@@ -202,6 +218,8 @@ class SiteConfig(StrictModel):
     def _check(self) -> Self:
         if not self.miners and self.inventory is None:
             raise ValueError("miners: is missing or empty, and there is no inventory: file to take them from")
+        if self.lake is not None and self.lake.deliver and self.dashboard is None:
+            raise ValueError("lake.deliver needs a dashboard: to deliver to")
         refuse_twins(self.miners)
         for i, miner in enumerate(self.miners):
             if miner.credentials is not None and miner.credentials not in self.credentials:
@@ -334,6 +352,9 @@ def _anchor(config: SiteConfig, folder: Path) -> SiteConfig:
     dashboard = config.dashboard
     if dashboard is not None:
         dashboard = dashboard.model_copy(update={"token_file": at(dashboard.token_file)})
+    lake = config.lake
+    if lake is not None:
+        lake = lake.model_copy(update={"path": at(lake.path)})
     logins = {
         name: login.model_copy(update={"password_file": at(login.password_file)})
         for name, login in config.credentials.items()
@@ -345,6 +366,7 @@ def _anchor(config: SiteConfig, folder: Path) -> SiteConfig:
             "inventory": at(config.inventory),
             "tariff": tariff,
             "dashboard": dashboard,
+            "lake": lake,
             "credentials": logins,
             "meters": anchor_meters(config.meters, folder),
             "market": config.market.model_copy(update={"path": at(config.market.path)}),

@@ -29,6 +29,7 @@ from agent.features import FeatureState
 from agent.fleet import FleetFrame, Unit, build_frame
 from agent.health_watch import HealthWatch
 from agent.inference import Curves, Economics, Predictor, choose_predictor
+from agent.lake.recorder import LakeRecorder
 from agent.mac_watch import MacWatch
 from agent.meters.site_meters import SiteMeters
 from agent.miner_config import names_of
@@ -73,6 +74,7 @@ class Cycle:
         ids = [member.miner_id for member in site.members]
         self._meters = SiteMeters(config.meters, names_of(config.miners), ids, clock, store.state("meters"))
         self._drift = DriftWatch(len(site.members), store.state("drift"))
+        self._lake = LakeRecorder(config, store, clock, [alert.key for alert in store.alerts()])
         self._modelled_w: NDArray[np.float64] | None = None
         self.number = 0
         self.actuator = Actuator(store, site, clock, config.site.id, self._profit_of)
@@ -117,6 +119,7 @@ class Cycle:
         self.dispatcher.start(now)
         summary = self._summarise(frame, predictor, estimated)
         self._store.put_summary(summary)
+        await self._keep_telemetry(frame)
         self._store.thin_outbox()
         self._save_features(now)
         return summary
@@ -348,6 +351,13 @@ class Cycle:
         for found in self._pools.look((member.miner_id, result.reading) for member, result in seen):
             severity, cleared = ("critical", False) if found.strangers else ("info", True)
             self._alert(found.key, now, severity, found.words, cleared=cleared, miner_id=found.miner_id)
+
+    async def _keep_telemetry(self, frame: FleetFrame) -> None:
+        readings = [member.reading for member in self._site.members]
+        models = [reading.model if reading is not None else None for reading in readings]
+        for found in await self._lake.observe(frame, models):
+            severity = "info" if found.cleared else "warning"
+            self._alert(found.key, frame.at, severity, found.words, cleared=found.cleared)
 
     def _watch_health(self, results: Sequence[PollResult], now: datetime) -> None:
         seen = zip(self._site.members, results, strict=True)

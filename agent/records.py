@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from agent.setting import Setting
 
 MAX_RECORDS_PER_BATCH = 500
+MAX_TELEMETRY_ROWS = 5000
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
 Text = Annotated[str, Field(max_length=2000)]
 
@@ -247,12 +248,28 @@ class Summary(Record):
     miners: list[MinerLine]
 
 
-RecordKind = Literal["summary", "recommendation", "act", "alert"]
+class TelemetryRecord(Record):
+    """Readings of one moment, for the lake at the centre.
+
+    `packed` is base64 of a pack as `agent.lake.rows` makes it; `part` counts the records of one moment
+    from 0, `rows` the readings in this one.
+    """
+
+    site_id: Identifier
+    at: AwareDatetime
+    part: Annotated[int, Field(ge=0, le=9999)] = 0
+    schema_version: Annotated[int, Field(ge=1)]
+    rows: Annotated[int, Field(ge=1, le=MAX_TELEMETRY_ROWS)]
+    packed: Annotated[str, Field(min_length=1, max_length=4 * 1024 * 1024, pattern=r"^[A-Za-z0-9+/]+=*$")]
+
+
+RecordKind = Literal["summary", "recommendation", "act", "alert", "telemetry"]
 RECORD_MODELS: dict[str, type[Record]] = {
     "summary": Summary,
     "recommendation": Recommendation,
     "act": Act,
     "alert": Alert,
+    "telemetry": TelemetryRecord,
 }
 
 

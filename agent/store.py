@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent.errors import StoreError
-from agent.records import Act, Alert, Decision, Envelope, Recommendation, Summary
+from agent.records import Act, Alert, Decision, Envelope, Recommendation, Summary, TelemetryRecord
 
 # The file's name inside a site's state folder.
 DATABASE = "agent.sqlite3"
@@ -182,6 +182,12 @@ class Store:
             self._db.execute("REPLACE INTO state (name, value) VALUES ('summary', ?)", (body.encode(),))
             self._queue("summary", f"summary-{_stamp(summary.at)}", summary.at, body)
 
+    def put_telemetry(self, record: TelemetryRecord) -> None:
+        """Queue readings for the dashboard's lake."""
+        with self._transaction():
+            key = f"telemetry-{_stamp(record.at)}.{record.part}"
+            self._queue("telemetry", key, record.at, record.model_dump_json())
+
     def latest_summary(self) -> Summary | None:
         """The last summary, or None before the first cycle."""
         value = self.state("summary")
@@ -236,20 +242,23 @@ class Store:
         return int(rows[0][0])
 
     def thin_outbox(self, max_bytes: int = OUTBOX_MAX_BYTES) -> int:
-        """Under a byte cap drop every second of the oldest summaries; acts and decisions never.
+        """Under a byte cap drop every second of the oldest readings, then of the summaries.
+
+        Acts, recommendations, alerts and decisions stay.
 
         Returns:
             How many were dropped.
         """
         dropped = 0
-        while self.outbox_bytes() > max_bytes:
-            rows = self._rows("SELECT seq FROM outbox WHERE kind = 'summary' ORDER BY seq LIMIT 2000")
-            if len(rows) < 2:
-                break
-            victims = [(seq,) for (seq,) in rows[: max(2, len(rows) // 2)][::2]]
-            with self._transaction():
-                self._db.executemany("DELETE FROM outbox WHERE seq = ?", victims)
-            dropped += len(victims)
+        for kind in ("telemetry", "summary"):
+            while self.outbox_bytes() > max_bytes:
+                rows = self._rows("SELECT seq FROM outbox WHERE kind = ? ORDER BY seq LIMIT 2000", kind)
+                if len(rows) < 2:
+                    break
+                victims = [(seq,) for (seq,) in rows[: max(2, len(rows) // 2)][::2]]
+                with self._transaction():
+                    self._db.executemany("DELETE FROM outbox WHERE seq = ?", victims)
+                dropped += len(victims)
         return dropped
 
     # -- state -----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from agent.clock import SystemClock, parse_clock
 from agent.config import read_secret
 from agent.errors import InputError
 from dashboard.database import open_database
+from dashboard.lake import LakeKeeper
 from dashboard.people import add_operator, add_site, has_operators, replace_token
 from dashboard.secrecy import write_secret
 from dashboard.server import Listen, Service, Tls
@@ -49,6 +50,13 @@ def serve(
     clock: Annotated[
         str | None, typer.Option("--clock", help="Simulated time, as the simulator prints it.")
     ] = None,
+    lake: Annotated[
+        Path | None,
+        typer.Option("--lake", help="Folder for telemetry that sites deliver; default: lake beside --db."),
+    ] = None,
+    lake_max_mib: Annotated[
+        int, typer.Option("--lake-max-mib", min=16, help="Room of one site's telemetry.")
+    ] = 20_480,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
@@ -69,10 +77,12 @@ def serve(
     database = open_database(db)
     try:
         service = Service(database, time, place, tls)
+        keeper = LakeKeeper(database, time, lake or db.parent / "lake", lake_max_mib)
         if not has_operators(database):
             typer.echo(f"nobody can sign in yet: hashmargin dashboard add-operator NAME --db {db}", err=True)
         typer.echo(f"dashboard: {service.url}  (Ctrl-C stops it)", err=True)
-        asyncio.run(service.serve_until_stopped(ready_file))
+        with keeper.running():
+            asyncio.run(service.serve_until_stopped(ready_file))
     finally:
         database.close()
         if ready_file is not None:

@@ -90,10 +90,12 @@ def open_database(path: Path, *, create: bool = True) -> Database:
 
 def _lay_out(engine: Engine, where: str) -> None:
     with engine.execution_options(writes=True).begin() as connection:
-        if not inspect(connection).has_table(SchemaVersion.__tablename__):
-            if inspect(connection).get_table_names():
-                raise StoreError(f"{where}: is a database of something else")
-            Table.metadata.create_all(connection)
+        new = not inspect(connection).has_table(SchemaVersion.__tablename__)
+        if new and inspect(connection).get_table_names():
+            raise StoreError(f"{where}: is a database of something else")
+        # A table that a later version brings is added to a database that is there; nothing else changes.
+        Table.metadata.create_all(connection)
+        if new:
             connection.execute(
                 SchemaVersion.__table__.insert().values(  # type: ignore[attr-defined]
                     version=SCHEMA_VERSION, created_at=SystemClock().now()

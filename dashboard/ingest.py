@@ -5,6 +5,8 @@ HTTP (token, size, media type) is left to `dashboard.api`.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +16,8 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from agent.clock import Clock
+from agent.errors import DataError
+from agent.lake.rows import Rows, pack, unpack
 from agent.records import (
     RECORD_MODELS,
     Act,
@@ -24,6 +28,7 @@ from agent.records import (
     Recommendation,
     Record,
     Summary,
+    TelemetryRecord,
 )
 from dashboard.database import Database
 from dashboard.errors import Invalid, NotFound
@@ -36,6 +41,7 @@ from dashboard.schema import (
     Site,
     StoredRecord,
     SummaryRow,
+    TelemetryPack,
 )
 
 _MAX_SEQ = 2**63 - 1
@@ -43,12 +49,13 @@ _MAX_SEQ = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """One checked record: the envelope, its typed body, and the body as plain JSON."""
+    """One checked record: the envelope, its typed body, the body as plain JSON, readings that it carries."""
 
     envelope: Envelope
     at: datetime
     record: Record
     body: dict[str, Any]
+    readings: Rows | None = None
 
 
 def check_batch(site_id: str, raw: bytes) -> list[Delivered]:
@@ -116,7 +123,21 @@ def _check(site_id: str, index: int, envelope: Envelope) -> Delivered:
         ids = [line.miner_id for line in record.miners]
         if len(set(ids)) != len(ids):
             raise Invalid(f"{where}.body.miners: a miner_id stands twice", "invalid_record")
+    if isinstance(record, TelemetryRecord):
+        return Delivered(envelope, at, record, body, _readings(where, site_id, record))
     return Delivered(envelope, at, record, body)
+
+
+def _readings(where: str, site_id: str, record: TelemetryRecord) -> Rows:
+    try:
+        rows = unpack(base64.b64decode(record.packed, validate=True))
+    except (DataError, binascii.Error) as error:
+        raise Invalid(f"{where}.body.packed: {error}"[:500], "invalid_record") from error
+    if len(rows) != record.rows:
+        raise Invalid(f"{where}.body.packed: holds {len(rows)} rows, not {record.rows}", "invalid_record")
+    if set(rows.texts["site_id"]) != {site_id}:
+        raise Invalid(f"{where}.body.packed: holds readings of another site than {site_id}", "wrong_site")
+    return rows
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -147,7 +168,9 @@ def _not_yet_stored(session: Session, site_id: str, delivered: list[Delivered]) 
 
 
 def _kept_body(one: Delivered) -> dict[str, Any]:
-    # What is kept for ever is kept small: a summary's miner lines live on in `miners` only.
+    # What is kept for ever is kept small: a summary's miner lines live on in `miners`, readings in the lake.
+    if one.readings is not None:
+        return one.body | {"packed": ""}
     return one.body | {"miners": []} if isinstance(one.record, Summary) else one.body
 
 
@@ -161,6 +184,11 @@ def _bring_up_to_date(session: Session, site: Site, one: Delivered, now: datetim
         _act(session, site, one, record)
     elif isinstance(record, Alert):
         _alert(session, site, one, record)
+    elif one.readings is not None:
+        session.add_all(
+            TelemetryPack(site_id=site.id, day=day.isoformat(), body=pack(rows))
+            for day, rows in one.readings.by_day().items()
+        )
 
 
 def _is_older(seq: int, at: datetime, stored_seq: int, stored_at: datetime) -> bool:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -100,6 +101,18 @@ class StoredRecord(Table):
     at: Mapped[datetime]
     received_at: Mapped[datetime]
     body: Mapped[dict[str, Any]]
+
+
+class TelemetryPack(Table):
+    """Readings of one site and UTC day that wait to become a part of the lake."""
+
+    __tablename__ = "telemetry_packs"
+    # Numbers name files of the lake, so none may come back after its row is gone.
+    __table_args__ = (Index(None, "day", "site_id"), {"sqlite_autoincrement": True})
+    id: Mapped[int] = mapped_column(_RowId, primary_key=True)
+    site_id: Mapped[str] = mapped_column(_Id, ForeignKey("sites.id"))
+    day: Mapped[str] = mapped_column(String(10))
+    body: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class SummaryRow(Table):

@@ -29,6 +29,7 @@ from simulator.machine import Machine
 from simulator.meters.farm_meters import MeterPeer, run_meters
 from simulator.peers import Faults, Peer, PeerOptions, PeerPorts, serve
 from simulator.physics_file import FirmwareKind, ModelPhysics, Physics, default_physics, load_physics
+from simulator.physics_spread import drawn_set
 from simulator.weather import Ambient, Gridded, Seasonal, constant, from_csv
 
 __all__ = [
@@ -137,6 +138,8 @@ def resolve_farm(file: FarmFile, folder: Path, seed: int | None = None) -> FarmS
     if seed is not None:
         file = file.model_copy(update={"seed": seed})
     physics = default_physics() if file.physics is None else load_physics(folder / file.physics)
+    if file.physics_seed is not None:
+        physics = drawn_set(physics, file.physics_seed)
     miners: list[FarmMiner] = []
     for number, group in enumerate(file.groups):
         try:

@@ -156,6 +156,7 @@ class FarmFile(StrictModel):
     ambient: AnyAmbient = SeasonalAmbient(kind="seasonal")
     site_offset_c: Celsius = 0.0
     physics: Path | None = None
+    physics_seed: Annotated[int, Field(ge=0)] | None = None
     port_offset: Annotated[int, Field(ge=0, le=60000)] = 0
     groups: Annotated[list[Group], Field(min_length=1)]
     meters: Annotated[list[SimulatedMeter], Field(max_length=500)] = []

@@ -7,7 +7,7 @@ the columns to disk is `simulator.history_lake`.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -17,13 +17,24 @@ from agent.errors import InputError
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.profile import HardwareProfile
 from agent.telemetry import TELEMETRY_COLUMNS
+from simulator.history_counters import RunningTotal
 from simulator.history_events import Menu, Segments, live
+from simulator.history_faults import (
+    FADE_ERRORS,
+    FADE_POWER,
+    FAN_THERMAL,
+    SiteFaults,
+    UnitFaults,
+    draw_site_faults,
+    draw_unit_faults,
+)
 from simulator.physics import (
     CurveTable,
     Units,
     curve_table,
     draw_units,
     hashrate_at,
+    heat,
     level_for_power,
     operate,
     rail_voltage,
@@ -78,6 +89,11 @@ class HistoryPlan:
         if not 1 <= sum(count for _, count in self.models) <= 100_000:
             raise InputError("history needs 1 to 100000 miners")
 
+    def site_faults(self) -> SiteFaults:
+        """What befalls all units; the same for every model."""
+        rng = np.random.default_rng([self.seed & 0xFFFFFFFF, zlib.crc32(b"site")])
+        return draw_site_faults(rng, self.start_s, self.start_s + self.days * _DAY_S)
+
     @property
     def start_s(self) -> float:
         """Unix seconds of the first reading."""
@@ -91,8 +107,11 @@ class HistoryGroup:
         self.plan = plan
         self.model = model
         self.count = count
+        # Units of two sets of parameters are different units.
+        curve = zlib.crc32(repr(model.curve_points).encode())
+        name = f"{model.key}#{model.variant}.{curve:x}" if model.variant else model.key
         self.profile: HardwareProfile | None = Catalogue.load().find(model.key)
-        self.rng = np.random.default_rng([plan.seed & 0xFFFFFFFF, zlib.crc32(model.key.encode())])
+        self.rng = np.random.default_rng([plan.seed & 0xFFFFFFFF, zlib.crc32(name.encode())])
         self.units: Units = draw_units(model, self.rng, count)
         self.table: CurveTable = curve_table(model)
         self.age_days = self.rng.uniform(0.0, 800.0, count)
@@ -101,20 +120,26 @@ class HistoryGroup:
         self.has_meter = self.rng.random(count) < plan.metered
         self.miner_ids = [
             "02:51:"
-            + ":".join(
-                f"{b:02x}" for b in zlib.crc32(f"{plan.seed} {model.key} {i}".encode()).to_bytes(4, "big")
-            )
+            + ":".join(f"{b:02x}" for b in zlib.crc32(f"{plan.seed} {name} {i}".encode()).to_bytes(4, "big"))
             for i in range(count)
         ]
+        # Faults draw from a source of their own, so that more of them do not change the settings.
+        drawn = np.random.default_rng([plan.seed & 0xFFFFFFFF, zlib.crc32(name.encode()), 1])
+        end_s = plan.start_s + plan.days * _DAY_S
+        self.site = plan.site_faults()
+        self.faults: list[UnitFaults] = [
+            draw_unit_faults(drawn, plan.start_s, end_s, model.fans) for _ in range(count)
+        ]
+        # The cooler boards stay this far below the hottest.
+        self.board_spread_c = 1.0 + 1.5 * drawn.uniform(0.4, 1.0, count) if model.boards > 1 else None
         self.lives = self._live()
         self.full_power = self._full_power()
         rated = [self._rated(i) for i in range(count)]
         self.rated_ths, self.rated_w = (np.array(side) for side in zip(*rated, strict=True))
-        # Counters: TH so far, and what they were when the present process started.
-        self.total_th = np.zeros(count)
-        self.base_th = np.zeros(count)
-        self.process_s = np.full(count, -np.inf)
-        self.rate_ths = np.zeros(count)
+        # TH, TH thrown away by the pool, and errors.
+        self.hashed, self.wasted, self.errors = (
+            RunningTotal(count, plan.step_s, model.timing) for _ in range(3)
+        )
 
     def _live(self) -> list[Segments]:
         plan, thermal = self.plan, self.model.thermal
@@ -135,6 +160,8 @@ class HistoryGroup:
                     plan.start_s + plan.days * _DAY_S,
                     (times, above, below),
                     self.units.board_weights[i],
+                    self.site,
+                    self.faults[i],
                 )
             )
         return lives
@@ -175,6 +202,10 @@ class HistoryGroup:
         age = self.age_days[:, None] + (at - self.plan.start_s) / _DAY_S
         ambient = np.broadcast_to(np.asarray(self.plan.ambient(times))[None, :], at.shape)
         inlet = np.maximum(ambient + units.inlet_c, model.thermal.inlet_minimum_c)
+        faded = np.stack([faults.faded(at[i]) for i, faults in enumerate(self.faults)])
+        fan_out = np.stack([faults.fan_out(at[i]) for i, faults in enumerate(self.faults)])
+        if fan_out.any():
+            units = replace(units, thermal=units.thermal * np.where(fan_out, FAN_THERMAL, 1.0))
         hashing = (seg["hashing"] > 0.0) & (at >= seg["ramp_s"])
         aim = self._level(seg, units, inlet, age)
         level = np.where(hashing, aim * _ramp(model, seg, at), 0.0)
@@ -184,20 +215,31 @@ class HistoryGroup:
         soft = seg["ramp_s"] > seg["process_s"] + model.timing.init_s + 1.0
         follows = np.where(soft & (lagged < seg["ramp_s"]), seg["ramp_first"], follows)
         true_rate = hashrate_at(model, units, aim * follows, age, seg["missing"])
-        true_rate = np.where(hashing, true_rate, 0.0)
+        true_rate = np.where(hashing, true_rate * (1.0 - faded), 0.0)
         constant_s = model.thermal.time_constant_s
         warm = np.where(soft, 1.0, 1.0 - np.exp(-np.maximum(at - seg["ramp_s"], 0.0) / constant_s))
         cooling = 40.0 * np.exp(-np.maximum(at - seg["start_s"], 0.0) / constant_s)
         rise = np.where(hashing, (steady.chip_c - inlet) * warm, cooling)
         cold = np.maximum(0.7, 1.0 - model.thermal.power_per_c * (steady.chip_c - inlet) * (1.0 - warm))
-        power = np.where(hashing, steady.power_w * seg["power_factor"] * cold, model.standby_w)
-        columns = self._telemetry(at, seg, level, true_rate, power, ambient, inlet, rise, steady.fan, hashing)
+        fade = 1.0 - FADE_POWER * faded
+        power = np.where(hashing, steady.power_w * seg["power_factor"] * cold * fade, model.standby_w)
+        if model.power_control is None and fan_out.any():
+            # Hotter chips leak more than with all fans turning; a power limit would hold that down.
+            sound, _ = heat(model, _columns_of(self.units), steady.power_w, inlet, age_days=age)
+            hotter = np.where(hashing, np.maximum(steady.chip_c - sound, 0.0), 0.0)
+            power = power * (1.0 + model.thermal.power_per_c * hotter)
+        spinning = np.where(fan_out, 1.0 - 1.0 / max(model.fans, 1), 1.0) * steady.fan
+        columns = self._telemetry(at, seg, level, true_rate, power, ambient, inlet, rise, spinning, hashing)
+        wear = true_rate * _HW_ERRORS_PER_TH * (1.0 + FADE_ERRORS * faded)
+        if model.vendor == "bitmain":
+            columns["hw_errors"] = np.floor(self.errors.add(columns["uptime_s"], seg["process_s"], wear))
         return at, columns, keep
 
     def _segments(self, at: Floats) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
         names = (
             "start_s", "share", "aim", "value", "power_factor", "hashing", "missing", "process_s",
-            "ramp_s", "ramp_span_s", "ramp_first",
+            "ramp_s", "ramp_span_s", "ramp_first", "says_mode", "says_limit_w", "says_percent",
+            "says_hashrate_percent",
         )  # fmt: skip
         out = {name: np.empty(at.shape) for name in names}
         keep = np.ones(at.shape, dtype=np.bool_)
@@ -239,9 +281,13 @@ class HistoryGroup:
         model, noise = self.model, self.model.noise
         bitmain, thermal = model.vendor == "bitmain", self.model.thermal
         shape, unknown = at.shape, np.full(at.shape, np.nan)
-        hashed, uptime = self._count(at, seg["process_s"], true_rate)
-        shares = hashed * 1e12 / (model.shares.difficulty * HASHES_PER_DIFFICULTY)
-        rejected, stale = np.floor(shares * model.shares.rejected), np.floor(shares * model.shares.stale)
+        uptime = np.maximum(0.0, at - seg["process_s"])
+        hashed = self.hashed.add(uptime, seg["process_s"], true_rate)
+        loss = self.wasted.add(uptime, seg["process_s"], true_rate * self.site.pool_loss(at) / 2.0)
+        per_th = 1e12 / (model.shares.difficulty * HASHES_PER_DIFFICULTY)
+        shares, thrown = hashed * per_th, loss * per_th
+        rejected = np.floor(shares * model.shares.rejected + thrown)
+        stale = np.floor(shares * model.shares.stale + thrown)
         fans = np.where(hashing, fan * thermal.fan_full_rpm, thermal.fan_idle_rpm)
         expected = np.where(seg["aim"] == 0.0, seg["value"], 1.0) * model.rated_hashrate_ths
         boards = model.boards - np.round(seg["missing"] * model.boards)
@@ -265,17 +311,35 @@ class HistoryGroup:
             "frequency_mhz": level * model.rated_frequency_mhz,
             "boards_hashing": np.where(true_rate > 0.0, boards, 0.0),
             "boards_expected": np.full(shape, float(model.boards)),
-            "hw_errors": np.floor(hashed * _HW_ERRORS_PER_TH) if bitmain else unknown,
+            "hw_errors": unknown.copy(),
             "uptime_s": uptime,
             "shares_accepted": np.maximum(0.0, np.floor(shares) - rejected - stale),
             "shares_rejected": rejected,
             "shares_stale": stale,
             "rated_hashrate_ths": _over(self.rated_ths, shape),
             "rated_power_w": _over(self.rated_w, shape),
+            "power_limit_w": seg["says_limit_w"],
+            "power_percent": seg["says_percent"],
+            "hashrate_percent": seg["says_hashrate_percent"],
+            "work_mode_code": seg["says_mode"],
+            "share_difficulty": np.full(shape, _shown_difficulty(model)),
         }
+        columns |= self._spreads(shape, rise, boards)
+        columns |= {column.name: unknown.copy() for column in TELEMETRY_COLUMNS if column.name not in columns}
         for column in TELEMETRY_COLUMNS:
             np.clip(columns[column.name], column.minimum, column.maximum, out=columns[column.name])
         return columns
+
+    def _spreads(self, shape: tuple[int, ...], rise: Floats, boards: Floats) -> Columns:
+        """Hottest less coolest board: at the chips, and at the boards themselves."""
+        if self.board_spread_c is None:
+            return {}
+        out: Columns = {}
+        for name in ("chip_temp_spread_c", "board_temp_spread_c"):
+            apart = np.minimum(self.board_spread_c[:, None], np.maximum(rise, 0.0))
+            wobble = np.abs(self._draw(shape, self.model.noise.temperature_c))
+            out[name] = np.where(boards > 1.0, apart + np.where(rise > 5.0, wobble, 0.0), np.nan)
+        return out
 
     def _power(self, power: Floats) -> Floats:
         noise, sensor = self.model.noise.power, self.model.sensor
@@ -283,30 +347,6 @@ class HistoryGroup:
             return power * self.units.bias[:, None] * (1.0 + self._draw(power.shape, noise))
         metered = power * self.meter[:, None] * (1.0 + self._draw(power.shape, _METER_NOISE))
         return np.where(self.has_meter[:, None], metered, np.nan)
-
-    def _count(self, at: Floats, process_s: Floats, rate: Floats) -> tuple[Floats, Floats]:
-        """TH since the process in force started, and its uptime; carries on from the stretch before."""
-        uptime = np.maximum(0.0, at - process_s)
-        changes = np.concatenate(
-            ((process_s[:, 0] != self.process_s)[:, None], process_s[:, 1:] != process_s[:, :-1]), axis=1
-        )
-        previous = np.concatenate((self.rate_ths[:, None], rate[:, :-1]), axis=1)
-        steps = self.plan.step_s * (np.where(changes, 0.0, previous) + rate) / 2.0
-        total = self.total_th[:, None] + np.cumsum(steps, axis=1)
-        before = np.concatenate((self.total_th[:, None], total[:, :-1]), axis=1)
-        base = np.where(changes, before, -np.inf)
-        base[:, 0] = np.where(changes[:, 0], before[:, 0], self.base_th)
-        # A process that began before the history has hashed since.
-        timing = self.model.timing
-        idle = timing.init_s + timing.ramp_s / 2.0
-        older = np.isinf(self.process_s)
-        base[older, 0] = -rate[older, 0] * np.maximum(uptime[older, 0] - idle, 0.0)
-        base = np.maximum.accumulate(base, axis=1)
-        self.total_th, self.base_th = total[:, -1].copy(), base[:, -1].copy()
-        self.process_s, self.rate_ths = process_s[:, -1].copy(), rate[:, -1].copy()
-        worked = rate * np.maximum(uptime - timing.init_s, 0.0)
-        young = uptime <= self.plan.step_s
-        return np.where(young, np.minimum(total - base, worked), total - base), uptime
 
     def _draw(self, shape: tuple[int, ...], deviation: float) -> Floats:
         if deviation == 0.0:
@@ -345,6 +385,12 @@ def _ramp(model: ModelPhysics, seg: dict[str, Floats], at: Floats) -> Floats:
     done = np.clip((at - seg["ramp_s"]) / seg["ramp_span_s"], 0.0, 1.0)
     steps = model.timing.ramp_steps
     return np.asarray(seg["ramp_first"] + (1.0 - seg["ramp_first"]) * np.floor(done * steps) / steps)
+
+
+def _shown_difficulty(model: ModelPhysics) -> float:
+    """As the pool table shows it: Antminers in whole thousands."""
+    whole = 1000.0 if model.vendor == "bitmain" else 1.0
+    return float(np.floor(model.shares.difficulty / whole) * whole)
 
 
 def _over(values: Floats, shape: tuple[int, ...]) -> Floats:

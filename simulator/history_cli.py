@@ -19,6 +19,7 @@ from simulator.history import HistoryPlan
 from simulator.history_lake import write_history
 from simulator.market import write_market, write_prices
 from simulator.physics_file import ModelPhysics, default_physics, load_physics
+from simulator.physics_spread import drawn
 from simulator.weather import Ambient, Seasonal
 
 # Without a farm the mix is that of the field: much of what is common, a little of everything.
@@ -51,6 +52,19 @@ def history(
         float,
         typer.Option(min=0.0, max=1.0, help="Share of the units without a fine knob that run a sweep."),
     ] = 0.5,
+    variants: Annotated[
+        int | None,
+        typer.Option(
+            "--physics-variants",
+            min=1,
+            max=50,
+            help="Sets of parameters per model; default 4, or 1 with --farm or --physics.",
+        ),
+    ] = None,
+    physics_seed: Annotated[
+        int | None,
+        typer.Option("--physics-seed", min=0, help="Draw every set from this seed, none as shipped."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Write months of telemetry as a Parquet lake, with market.csv and prices.csv beside it.
@@ -62,6 +76,9 @@ def history(
     began = time.monotonic()
     first = _first_day(start, days)
     models, ambient, seed = _models(farm, physics, miners, seed)
+    if variants is None:
+        variants = 4 if farm is None and physics is None else 1
+    models = _varied(models, variants, seed, physics_seed)
     plan = HistoryPlan(models, ambient, first, days, step, seed, site, metered, bench)
     midnight = datetime(first.year, first.month, first.day, tzinfo=UTC)
     with Progress(
@@ -83,7 +100,8 @@ def history(
             "days": days,
             "miners": miners,
             "first": first.isoformat(),
-            "models": {model.key: count for model, count in models},
+            "models": _counts(models),
+            "variants": variants,
             "seconds": round(seconds, 3),
         }
         typer.echo(json.dumps(result))
@@ -118,6 +136,27 @@ def _models(
         weights = {key: weights[key] for key in order}
     seed = 1 if seed is None else seed
     return _shared(chosen.models, weights, miners), Seasonal(seed), seed
+
+
+def _varied(
+    models: tuple[tuple[ModelPhysics, int], ...], variants: int, seed: int, physics_seed: int | None
+) -> tuple[tuple[ModelPhysics, int], ...]:
+    """Each model's units dealt out over sets of its parameters; the shipped one is first without a seed."""
+    first, source = (0, seed) if physics_seed is None else (1, physics_seed)
+    out = []
+    for model, count in models:
+        for i in range(variants):
+            share = count // variants + (i < count % variants)
+            if share:
+                out.append((drawn(model, source, first + i), share))
+    return tuple(out)
+
+
+def _counts(models: tuple[tuple[ModelPhysics, int], ...]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for model, count in models:
+        counts[model.key] += count
+    return dict(counts)
 
 
 def _shared(

@@ -7,7 +7,7 @@ looks in telemetry is `simulator.history`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from agent.hardware.profile import HardwareProfile
 from agent.hardware.shares import power_share_at
 from agent.setting import Knob
+from agent.telemetry import WORK_MODE_CODES
+from simulator.history_faults import SiteFaults, UnitFaults, moments
 from simulator.physics_file import ModelPhysics
 
 Floats = NDArray[np.float64]
@@ -30,19 +32,23 @@ _STOP_CHANCE = 0.08
 _RESTART_EVERY_DAYS = 9.0
 _BOARD_EVERY_DAYS = 150.0
 _SILENCE_EVERY_DAYS = 8.0
+# Some firmware says yes to a change, shows it, and goes on as before until the next one.
+_LIE_CHANCE = 0.01
+_NAN = math.nan
 _LEVELS = (0.5, 1.04)
 _LIMITS = (0.60, 1.04)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One setting: what the agent calls its share, and what the machine makes of it.
+    """One setting: what the agent calls its share, what the machine makes of it, and what it says is set.
 
     Args:
         share: nominal share of rated power, 0 for a stop.
         aim: what `value` is: a frequency level, a power limit in W, or a share of the power at no limit.
         power_factor: of the work mode.
         restarts: whether going there restarts the mining process.
+        says_mode, says_limit_w, says_percent, says_hashrate_percent: what the firmware reports, NaN nothing.
     """
 
     share: float
@@ -50,6 +56,10 @@ class Choice:
     value: float
     power_factor: float = 1.0
     restarts: bool = True
+    says_mode: float = WORK_MODE_CODES["normal"]
+    says_limit_w: float = _NAN
+    says_percent: float = _NAN
+    says_hashrate_percent: float = _NAN
 
 
 STOP = Choice(0.0, "level", 0.0)
@@ -70,6 +80,8 @@ class Segments:
         process_s: when the mining process in force started.
         ramp_s: when its frequency began to climb, or the soft change began.
         ramp_span_s, ramp_first: how long the way to the target takes and from which share of it.
+        says_mode, says_limit_w, says_percent, says_hashrate_percent: what the firmware says is set.
+        silences: stretches without readings.
     """
 
     start_s: Floats
@@ -83,6 +95,10 @@ class Segments:
     ramp_s: Floats
     ramp_span_s: Floats
     ramp_first: Floats
+    says_mode: Floats
+    says_limit_w: Floats
+    says_percent: Floats
+    says_hashrate_percent: Floats
     silences: tuple[tuple[float, float], ...]
 
 
@@ -104,7 +120,7 @@ class Menu:
         self._choices: list[Choice] = []
         self._sweeps = bench or (model.power_control is None and model.offers_hashrate_percent)
         if model.vendor == "bitmain":
-            self._choices = [Choice(1.0, "level", 1.0), *self._modes(profile)]
+            self._choices = [self._level(1.0, 1.0, restarts=True), *self._modes(profile)]
 
     @property
     def usual(self) -> Choice:
@@ -112,7 +128,22 @@ class Menu:
         if self._model.power_control is not None:
             watts = self._model.power_control.default_limit * self._model.rated_power_w
             return self._limit(watts / self._rated_w)
-        return Choice(1.0, "level", 1.0, restarts=not self._sweeps)
+        return self._level(1.0, 1.0, restarts=not self._sweeps)
+
+    @property
+    def stop(self) -> Choice:
+        """Not hashing."""
+        asleep = "sleep" if self._model.vendor == "bitmain" else "stopped"
+        return replace(STOP, says_mode=self._mode(asleep), says_limit_w=self.usual.says_limit_w)
+
+    def _mode(self, name: str) -> float:
+        # Models before the S19 have no modes to report.
+        return _NAN if self._model.firmware == "antminer-old" else WORK_MODE_CODES[name]
+
+    def _level(self, share: float, level: float, restarts: bool) -> Choice:
+        says = 100.0 * level if self._model.offers_hashrate_percent else _NAN
+        mode = self._mode("normal")
+        return Choice(share, "level", level, restarts=restarts, says_mode=mode, says_hashrate_percent=says)
 
     def draw(self, rng: np.random.Generator) -> Choice:
         """A setting other than a stop."""
@@ -120,17 +151,21 @@ class Menu:
             share = float(rng.uniform(*_LIMITS))
             if rng.random() < 0.25:
                 percent = min(1.0, round(share * 20.0) / 20.0)
-                return Choice(percent, "percent", percent, restarts=False)
+                usual = self.usual.says_limit_w
+                says = 100.0 * percent
+                return Choice(
+                    percent, "percent", percent, restarts=False, says_limit_w=usual, says_percent=says
+                )
             return self._limit(share)
         if self._sweeps:
             level = float(rng.uniform(*_LEVELS))
             level = round(level * 20.0) / 20.0 if self._model.offers_hashrate_percent else level
-            return Choice(power_share_at(level), "level", level, restarts=False)
+            return self._level(power_share_at(level), level, restarts=False)
         return self._choices[int(rng.integers(len(self._choices)))]
 
     def _limit(self, share: float) -> Choice:
         watts = round(share * self._rated_w / 10.0) * 10.0
-        return Choice(watts / self._rated_w, "limit", watts)
+        return Choice(watts / self._rated_w, "limit", watts, says_limit_w=watts)
 
     def _modes(self, profile: HardwareProfile | None) -> list[Choice]:
         control = None if profile is None else profile.control("stock", Knob.WORK_MODE)
@@ -141,6 +176,8 @@ class Menu:
                 "level",
                 mode.hashrate_share,
                 mode.power_factor,
+                says_mode=self._mode(name),
+                says_hashrate_percent=100.0 if self._model.offers_hashrate_percent else _NAN,
             )
             for name, mode in self._model.modes.items()
         ]
@@ -154,31 +191,39 @@ def live(
     end_s: float,
     hot: tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]],
     board_weights: Floats,
+    site: SiteFaults,
+    faults: UnitFaults,
 ) -> Segments:
     """Draw one unit's life from `start_s` to `end_s`.
 
     Args:
         hot: times, where the inlet is above the limit, and where it is cool enough to go on.
         board_weights: share of the hashrate of each board.
+        site, faults: what befalls all units, and this one.
     """
     settings = _settings(menu, rng, start_s, end_s)
-    restarts = _times(rng, start_s, end_s, _RESTART_EVERY_DAYS)
+    restarts = moments(rng, start_s, end_s, _RESTART_EVERY_DAYS)
     losses = [
         (at, at + float(rng.uniform(0.5, 8.0)) * _DAY_S, int(rng.integers(model.boards)))
-        for at in _times(rng, start_s, end_s, _BOARD_EVERY_DAYS)
+        for at in moments(rng, start_s, end_s, _BOARD_EVERY_DAYS)
     ]
     silences = tuple(
         (at, at + float(np.exp(rng.uniform(np.log(300.0), np.log(6 * _HOUR_S)))))
-        for at in _times(rng, start_s, end_s, _SILENCE_EVERY_DAYS)
+        for at in moments(rng, start_s, end_s, _SILENCE_EVERY_DAYS)
     )
     marks: list[tuple[float, int, object]] = [(at, 0, choice) for at, choice in settings]
-    marks += [(at, 1, None) for at in restarts]
+    # Whoever mends a board or a fan starts the unit anew.
+    mended = [end for *_, end in faults.fans] + [fade[1] for fade in faults.fades]
+    marks += [(at, 1, None) for at in (*restarts, *faults.loops, *mended) if at < end_s]
     for lost, found, board in losses if model.boards > 1 else ():
         marks += [(lost, 2, board), (found, 2, None)]
     for begin, stop in _hot_spells(*hot):
         marks += [(begin, 3, True), (stop, 3, False)]
+    for begin, stop in site.outages:
+        marks += [(begin, 4, True), (stop, 4, False)]
+    silences += tuple((begin, stop + model.timing.boot_s) for begin, stop in site.outages)
     return _walk(
-        model, start_s - 6 * _HOUR_S, sorted(marks, key=lambda mark: mark[:2]), board_weights, silences
+        model, rng, start_s - 6 * _HOUR_S, sorted(marks, key=lambda mark: mark[:2]), board_weights, silences
     )
 
 
@@ -192,7 +237,7 @@ def _settings(
     current = menu.usual
     while at < end_s:
         stop = rng.random() < _STOP_CHANCE
-        chosen = STOP if stop else menu.usual if rng.random() < 0.25 else menu.draw(rng)
+        chosen = menu.stop if stop else menu.usual if rng.random() < 0.25 else menu.draw(rng)
         out.append((at, chosen))
         wait = float(rng.uniform(1.0, 8.0)) if stop else pace * float(np.exp(rng.normal(0.0, 0.7)))
         at += max(1.0 if stop else _CHANGE_LEAST_H, wait) * _HOUR_S
@@ -206,6 +251,7 @@ def _settings(
 
 def _walk(
     model: ModelPhysics,
+    rng: np.random.Generator,
     first_s: float,
     marks: list[tuple[float, int, object]],
     board_weights: Floats,
@@ -213,17 +259,19 @@ def _walk(
 ) -> Segments:
     """Turn marks in time into segments, keeping track of process starts and ramps."""
     timing = model.timing
-    choice, missing, protecting = STOP, 0.0, False
+    choice, missing, protecting, dark = STOP, 0.0, False, False
     process = ramp = first_s
     span, start_share = timing.ramp_s, timing.ramp_from
     rows: list[tuple[float, ...]] = []
     for at, kind, what in marks:
-        before, was_hashing = choice, choice.share > 0.0 and not protecting
+        before, was_hashing = choice, choice.share > 0.0 and not protecting and not dark
         restarts = True
         if kind == 0 and isinstance(what, Choice):
             if what == choice:
                 continue
             choice = what
+            if what.share > 0.0 and before.share > 0.0 and rng.random() < _LIE_CHANCE:
+                choice = replace(what, aim=before.aim, value=before.value, power_factor=before.power_factor)
             # Sleep restarts a stock Antminer's process; a Whatsminer's goes on without hashing.
             asleep = what.share == 0.0
             restarts = model.vendor == "bitmain" if asleep else what.restarts or not was_hashing
@@ -232,12 +280,14 @@ def _walk(
         elif kind == 3:
             protecting = bool(what)
             restarts = not protecting
+        elif kind == 4:
+            dark = bool(what)
         if choice.aim == "percent" and restarts and was_hashing and kind == 1:
             # A restart takes the percent with it; what remains is the factory limit.
-            choice = Choice(1.0, "percent", 1.0, restarts=False)
-        hashing = choice.share > 0.0 and not protecting
+            choice = replace(choice, share=1.0, value=1.0, says_percent=_NAN)
+        hashing = choice.share > 0.0 and not protecting and not dark
         if restarts:
-            process = at + timing.restart_gap_s
+            process = at + (timing.boot_s if kind == 4 else timing.restart_gap_s)
             ramp, span, start_share = process + timing.init_s, timing.ramp_s, timing.ramp_from
         elif hashing and kind == 0:
             ramp, span = at, timing.adjust_normal_s
@@ -255,6 +305,10 @@ def _walk(
                 ramp,
                 span,
                 start_share,
+                choice.says_mode,
+                choice.says_limit_w,
+                choice.says_percent,
+                choice.says_hashrate_percent,
             )
         )
     table = np.array(rows).T
@@ -270,6 +324,10 @@ def _walk(
         ramp_s=table[8],
         ramp_span_s=table[9],
         ramp_first=table[10],
+        says_mode=table[11],
+        says_limit_w=table[12],
+        says_percent=table[13],
+        says_hashrate_percent=table[14],
         silences=silences,
     )
 
@@ -280,11 +338,6 @@ def _roughly(choice: Choice, model: ModelPhysics) -> float:
         return choice.value
     share = choice.value / model.rated_power_w if choice.aim == "limit" else choice.value
     return min(1.0, math.pow(max(0.05, share), 0.8))
-
-
-def _times(rng: np.random.Generator, start_s: float, end_s: float, every_days: float) -> list[float]:
-    count = int(rng.poisson((end_s - start_s) / _DAY_S / every_days))
-    return sorted((start_s + (end_s - start_s) * rng.random(count)).tolist())
 
 
 def _hot_spells(

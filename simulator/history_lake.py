@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from agent.errors import InputError
-from agent.telemetry import LAKE_SCHEMA_VERSION, TELEMETRY_COLUMNS, TELEMETRY_KEYS
+from agent.lake.parquet import TIME_TYPE, lake_schema, write_table
+from agent.telemetry import TELEMETRY_COLUMNS, TELEMETRY_KEYS
 from simulator.history import Columns, Floats, HistoryGroup, HistoryPlan, evenly
 
 # Rows that are computed together: enough to keep numpy busy, few enough for a small computer.
@@ -26,6 +26,7 @@ def write_history(plan: HistoryPlan, out: Path, progress: Callable[[float], None
 
     Raises:
         InputError: `out` holds a lake already, or cannot be written.
+        StoreError: the disk does not take a file.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -55,11 +56,7 @@ def _write(
             written += table.num_rows
             name = (plan.first + timedelta(days=day + index)).isoformat()
             folder = out / f"date={name}" / f"site={plan.site_id}"
-            folder.mkdir(parents=True)
-            # Columns of noise do not repeat, so a dictionary would only cost time.
-            pq.write_table(
-                table, folder / "part-0.parquet", compression="zstd", use_dictionary=list(TELEMETRY_KEYS)
-            )
+            write_table(folder / "part-0.parquet", table, durable=False)
         progress((day + days) / plan.days)
     return written
 
@@ -86,10 +83,7 @@ class _Texts:
                 np.array([-1 if s is None else known.index(s) for s in sources], dtype=np.int32),
             ),
         }
-        fields = [pa.field("at", pa.timestamp("us", tz="UTC"))]
-        fields += [pa.field(name, pa.dictionary(pa.int32(), pa.string())) for name in TELEMETRY_KEYS]
-        fields += [pa.field(name, pa.float64()) for name in _NUMBERS]
-        self._schema = pa.schema(fields, {"hashmargin_lake_schema": str(LAKE_SCHEMA_VERSION)})
+        self._schema = lake_schema()
 
     def table(self, parts: Sequence[tuple[Floats, Columns, NDArray[np.bool_]]], span: slice) -> pa.Table:
         """One table of the readings in a span of the parts' times, unit after unit."""
@@ -97,7 +91,7 @@ class _Texts:
         flat = np.concatenate([keep.ravel() for keep in keeps])
         at = np.concatenate([times[:, span].ravel() for times, _, _ in parts])[flat]
         unit = np.repeat(np.arange(sum(len(keep) for keep in keeps)), keeps[0].shape[1])[flat]
-        arrays = [pa.array((at * 1e6).astype(np.int64)).cast(pa.timestamp("us", tz="UTC"))]
+        arrays = [pa.array((at * 1e6).astype(np.int64)).cast(TIME_TYPE)]
         for name in TELEMETRY_KEYS:
             values, index = self._values[name]
             indices = index[unit]

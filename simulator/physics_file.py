@@ -15,11 +15,13 @@ from pydantic import Field, model_validator
 
 from agent.errors import InputError
 from agent.yamlfile import StrictModel, load_yaml
+from simulator.curve_shape import exponent_points
 
 Key = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Exponent = Annotated[float, Field(ge=0.5, le=3.0)]
 Celsius = Annotated[float, Field(ge=-60.0, le=150.0)]
 Point = tuple[NotNegative, NotNegative]
 FirmwareKind = Literal[
@@ -63,16 +65,32 @@ class Curve(StrictModel):
 
 
 class Shape(StrictModel):
-    """A curve in shares of rated hashrate and rated power, for any model of its kind."""
+    """A curve in shares of rated hashrate and rated power, for any model of its kind.
 
-    points: Annotated[list[Point], Field(min_length=3, max_length=200)]
-    floor_share: Positive
+    Either `points`, or `exponents`: k of P ~ h^k at the floor and at rated, rising evenly between.
+    """
+
+    points: Annotated[list[Point], Field(min_length=3, max_length=200)] | None = None
+    exponents: tuple[Exponent, Exponent] | None = None
+    floor_share: Annotated[float, Field(gt=0.0, le=0.9)]
     overhead_share: NotNegative
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_rising(self.points)
+        if (self.points is None) == (self.exponents is None):
+            raise ValueError("needs exactly one of points and exponents")
+        if self.points is not None:
+            _check_rising(self.points)
+        if self.exponents is not None and self.exponents[0] > self.exponents[1]:
+            raise ValueError("exponents must not fall from the floor to rated")
         return self
+
+    def in_shares(self) -> tuple[Point, ...]:
+        """Points in shares of rated hashrate and power."""
+        if self.points is not None:
+            return tuple(self.points)
+        assert self.exponents is not None
+        return exponent_points(*self.exponents, self.floor_share, CURVE_REACH)
 
 
 class Spread(StrictModel):
@@ -251,9 +269,13 @@ class ModelEntry(StrictModel):
 
 
 class ModelPhysics(StrictModel):
-    """One model with everything resolved: curve in TH/s and W, every block present."""
+    """One model with everything resolved: curve in TH/s and W, every block present.
+
+    `variant` tells sets of parameters of one model apart; 0 is what the file says.
+    """
 
     key: str
+    variant: int = 0
     type_text: str
     variants: tuple[str, ...]
     vendor: Literal["bitmain", "microbt"]
@@ -393,7 +415,7 @@ def _curve(where: str, entry: ModelEntry, shapes: dict[Key, Shape]) -> tuple[tup
                 f"{where}.curve.shape: no shape {curve.shape!r}; there are {', '.join(sorted(shapes))}"
             )
         shape = shapes[curve.shape]
-        points = tuple((h * rated_h, w * rated_w) for h, w in shape.points)
+        points = tuple((h * rated_h, w * rated_w) for h, w in shape.in_shares())
         return _reaching(where, points, rated_h), shape.floor_share * rated_h, shape.overhead_share * rated_w
     assert curve.floor_ths is not None and curve.overhead_w is not None
     if curve.points is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -21,8 +22,13 @@ from agent.telemetry import TELEMETRY_COLUMNS, TELEMETRY_KEYS
 from agent.validation import validate_telemetry
 
 Floats = NDArray[np.float64]
+# Sources of power that are the truth for training: what a meter showed, not what a miner says of itself.
+METERED = ("metered", "metered-circuit")
+POWER_METERED = "power_metered"
 _NUMBERS = tuple(column.name for column in TELEMETRY_COLUMNS)
 _WANTED = ("at", *TELEMETRY_KEYS, *_NUMBERS)
+# Files of an earlier schema are without what came later: it counts as unknown.
+_NEEDED = ("at", *TELEMETRY_KEYS, *(column.name for column in TELEMETRY_COLUMNS if column.since == 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,9 @@ class Telemetry:
         at_s: [R] Unix seconds.
         unit: [R] index into `units`.
         units: (site, miner, hardware model) of each unit; a miner whose model changed is two units.
-        columns: one [R] array per entry of `TELEMETRY_COLUMNS`, NaN where unknown.
+        columns: one [R] array per entry of `TELEMETRY_COLUMNS`, NaN where unknown; and `power_metered`:
+            1 where `power_w` stands on a meter of the unit's own outlet or circuit, 0 where it is the
+            unit's own figure, NaN where there is none.
         starts: [U+1] first row of each unit, and R.
     """
 
@@ -49,11 +57,13 @@ def read_lake(
     start: date | None = None,
     end: date | None = None,
     progress: Callable[[float], None] = lambda done: None,
+    miners: frozenset[str] | None = None,
 ) -> Telemetry:
     """Read the days `start` to `end` (both included; None is open) of every site.
 
     Args:
         progress: told the share done, 0 to 1.
+        miners: ids of those to read; None is all.
 
     Raises:
         DataError: no data, or a file cannot be used; names file, row and column.
@@ -62,9 +72,29 @@ def read_lake(
     parts: list[dict[str, Any]] = []
     for done, file in enumerate(files):
         progress(done / len(files))
-        parts.append(_read(file))
+        parts.append(_read(file, miners))
     progress(1.0)
     return _sorted({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, lake)
+
+
+def count_rows(lake: Path, start: date | None, end: date | None) -> dict[str, int]:
+    """Readings of each miner, by id.
+
+    Raises:
+        DataError: no data, or a file cannot be read.
+    """
+    found: dict[str, int] = {}
+    for file in _files(lake, start, end):
+        try:
+            with pq.ParquetFile(file) as source:
+                column = source.read(columns=["miner_id"]).column("miner_id").cast(pa.string())
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise DataError(f"{file}: its column miner_id cannot be read: {error}") from error
+        for each in pc.value_counts(column).to_pylist():
+            if each["values"] is None:
+                raise DataError(f"{file}: column miner_id: {each['counts']} rows have none")
+            found[each["values"]] = found.get(each["values"], 0) + each["counts"]
+    return found
 
 
 def _files(lake: Path, start: date | None, end: date | None) -> list[Path]:
@@ -85,19 +115,25 @@ def _files(lake: Path, start: date | None, end: date | None) -> list[Path]:
     return found
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, miners: frozenset[str] | None) -> dict[str, Any]:
     try:
         # The folder names repeat what the columns say; reading one file as such keeps them out.
         with pq.ParquetFile(file) as source:
             held = set(source.schema_arrow.names)
-            missing = [name for name in _WANTED if name not in held]
+            missing = [name for name in _NEEDED if name not in held]
             if missing:
                 raise DataError(f"{file}: columns missing: {', '.join(missing)}")
-            table = source.read(columns=list(_WANTED))
+            table = source.read(columns=[name for name in _WANTED if name in held])
+        if miners is not None:
+            wanted = pa.array(sorted(miners), pa.string())
+            table = table.filter(pc.is_in(table.column("miner_id").cast(pa.string()), value_set=wanted))
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{file}: is not readable as Parquet: {error}") from error
     out: dict[str, Any] = {}
     for name in _NUMBERS:
+        if name not in held:
+            out[name] = np.full(table.num_rows, np.nan)
+            continue
         column = table.column(name)
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
             raise DataError(f"{file}: column {name}: holds {column.type}, expected double")
@@ -109,6 +145,8 @@ def _read(file: Path) -> dict[str, Any]:
         validate_telemetry(out)
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
+    metered = np.isin(out["power_source"].astype(np.str_), METERED).astype(np.float64)
+    out[POWER_METERED] = np.where(np.isfinite(out["power_w"]), metered, np.nan)
     del out["power_source"], out["firmware"]
     return out
 
@@ -143,5 +181,5 @@ def _sorted(rows: dict[str, Any], lake: Path) -> Telemetry:
         )
         for k in keys
     )
-    columns = {name: rows[name][order] for name in _NUMBERS}
+    columns = {name: rows[name][order] for name in (*_NUMBERS, POWER_METERED)}
     return Telemetry(at_s, unit, units, columns, np.searchsorted(unit, np.arange(len(units) + 1)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -128,6 +129,37 @@ def test_history_of_a_farm_has_its_models(tmp_path: Path) -> None:
         "--farm", str(tmp_path / "farm.yaml"), "--json",
     )  # fmt: skip
     assert json.loads(result.stdout)["models"] == {"antminer-s19": 4, "whatsminer-m50": 2}
+
+
+def miners_of(lake: Path) -> set[str]:
+    tables = [pq.ParquetFile(file).read(columns=["miner_id"]) for file in lake.rglob("*.parquet")]
+    return {miner for table in tables for miner in table["miner_id"].to_pylist()}
+
+
+def test_history_has_several_sets_of_physics_and_another_seed_of_it_none_of_them(tmp_path: Path) -> None:
+    words = [
+        "simulate",
+        "history",
+        "--days",
+        "1",
+        "--miners",
+        "60",
+        "--start",
+        "2026-02-27",
+        "--json",
+        "--out",
+    ]
+    told = json.loads(run(*words, str(tmp_path / "usual")).stdout)
+    assert told["variants"] == 4
+    assert sum(told["models"].values()) == 60
+    one = json.loads(run(*words, str(tmp_path / "one"), "--physics-variants", "1").stdout)
+    assert one["variants"] == 1
+    run(*words, str(tmp_path / "other"), "--physics-seed", "77", "--physics-variants", "1")
+    usual, shipped, other = (miners_of(tmp_path / name) for name in ("usual", "one", "other"))
+    # The shipped set is one of the usual ones; of the other seed no unit is.
+    assert usual & shipped
+    assert not usual & other
+    assert len(usual) == len(shipped) == len(other)
 
 
 def test_a_start_that_is_no_date_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from agent.errors import DataError
+from agent.telemetry import TELEMETRY_COLUMNS
 from tests.trainer.synthetic import fleet, write_lake
 from trainer.lake import read_lake
 
@@ -92,6 +93,29 @@ def test_the_same_rows_in_two_files_are_refused(lake: Path) -> None:
     (lake / FILE).with_name("part-1.parquet").write_bytes((lake / FILE).read_bytes())
     with pytest.raises(DataError, match="one time in two files"):
         read_lake(lake)
+
+
+def test_a_lake_of_an_earlier_schema_is_read_with_what_it_lacks_unknown(lake: Path) -> None:
+    table = pq.ParquetFile(lake / FILE).read()
+    later = [column.name for column in TELEMETRY_COLUMNS if column.since > 1]
+    pq.write_table(table.drop_columns(later), lake / FILE)
+    telemetry = read_lake(lake, date(2026, 1, 2), date(2026, 1, 2))
+    assert later
+    assert all(np.isnan(telemetry.columns[name]).all() for name in later)
+
+
+def test_power_of_a_meter_is_told_from_what_a_miner_says_of_itself(lake: Path) -> None:
+    sources = ["metered", "metered-circuit", "measured", "reported-corrected"] * 24
+    power = np.full(96, 3000.0)
+    power[95] = np.nan
+    spoil(lake, "power_source", pa.array(sources))
+    spoil(lake, "power_w", pa.array(power))
+    table = pq.ParquetFile(lake / FILE).read()
+    order = np.lexsort((table["at"].to_numpy(), np.array(table["miner_id"].to_pylist())))
+    got = read_lake(lake, date(2026, 1, 2), date(2026, 1, 2)).columns["power_metered"]
+    wanted = np.tile([1.0, 1.0, 0.0, 0.0], 24)
+    wanted[95] = np.nan
+    np.testing.assert_array_equal(got, wanted[order])
 
 
 def test_null_numbers_are_unknown(lake: Path) -> None:

@@ -1,0 +1,1 @@
+"""Telemetry that is kept: rows packed per poll, journalled, and turned into a lake of Parquet files."""

@@ -1,0 +1,96 @@
+"""The lake's files: `date=YYYY-MM-DD/site=ID/part-*.parquet`, written whole or not at all.
+
+Needs pyarrow, which the base install is without; import it where a lake is really touched.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from agent.errors import DataError, StoreError
+from agent.lake.rows import Rows
+from agent.telemetry import LAKE_SCHEMA_VERSION, TELEMETRY_COLUMNS, TELEMETRY_KEYS
+
+SCHEMA_KEY = b"hashmargin_lake_schema"
+TIME_TYPE = pa.timestamp("us", tz="UTC")
+TEXT_TYPE = pa.dictionary(pa.int32(), pa.string())
+
+
+def lake_schema() -> pa.Schema:
+    """Columns of a file in order, with the schema version as metadata."""
+    fields = [pa.field("at", TIME_TYPE)]
+    fields += [pa.field(name, TEXT_TYPE) for name in TELEMETRY_KEYS]
+    fields += [pa.field(column.name, pa.float64()) for column in TELEMETRY_COLUMNS]
+    return pa.schema(fields, {SCHEMA_KEY: str(LAKE_SCHEMA_VERSION)})
+
+
+def write_part(path: Path, rows: Rows) -> None:
+    """Write rows, sorted by miner and time, so that the file is there whole and for good, or not at all.
+
+    Raises:
+        StoreError: the disk does not take it; nothing under `path` changed.
+    """
+    order = np.lexsort((rows.at_us, np.array(rows.texts["miner_id"], dtype=np.str_)))
+    rows = rows.take(order)
+    arrays = [pa.array(rows.at_us).cast(TIME_TYPE)]
+    arrays += [pa.array(rows.texts[name], pa.string()).dictionary_encode() for name in TELEMETRY_KEYS]
+    arrays += [pa.array(rows.columns[column.name]) for column in TELEMETRY_COLUMNS]
+    write_table(path, pa.Table.from_arrays(arrays, schema=lake_schema()))
+
+
+def write_table(path: Path, table: pa.Table, *, durable: bool = True) -> None:
+    """Write a table as a part of the lake; see `write_part`.
+
+    Args:
+        durable: wait for the disk; False for what can be made again.
+
+    Raises:
+        StoreError: the disk does not take it.
+    """
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            # Columns of noise do not repeat, so a dictionary would only cost time.
+            pq.write_table(table, file, compression="zstd", use_dictionary=list(TELEMETRY_KEYS))
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        beside.rename(path)
+        if durable:
+            _keep_name(path.parent)
+            _keep_name(path.parent.parent)
+    except (OSError, pa.ArrowException) as error:
+        beside.unlink(missing_ok=True)
+        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise StoreError(f"{path}: cannot be written: {words}") from error
+
+
+def readings_in(path: Path) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+    """Times in microseconds and miners of the rows of a part.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=["at", "miner_id"])
+        at = table.column("at").cast(TIME_TYPE).cast(pa.int64()).to_numpy()
+        return at, np.array(table.column("miner_id").to_pylist(), dtype=np.str_)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise DataError(f"{path}: is not readable as Parquet: {error}") from error
+
+
+def _keep_name(folder: Path) -> None:
+    """A rename is only on the disk once its folder is."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
