@@ -1,7 +1,11 @@
-"""`hashmargin models`: what a bundle is, and whether this machine can use it."""
+"""`hashmargin models`: what a bundle is, whether this machine can use it, and where it stands in a registry.
+
+The registry is the trainer's and is reached by name; it needs no more than the agent does.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +17,11 @@ from agent.cli.bundle_page import bundle_page, page_console
 from agent.errors import BundleError
 from agent.feature_table import feature_hash
 
-HELP = """Show and verify model bundles.
+HELP = """Show, verify, compare and promote model bundles.
 
 Example: hashmargin models verify /var/lib/hashmargin/bundle
 """
+_REGISTRY = "trainer.registry_cli"
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the bundle.")]
 
@@ -26,17 +31,29 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help=HELP)
     group.command("show")(show)
     group.command("verify")(verify)
+    importlib.import_module(_REGISTRY).register(group)
     app.add_typer(group, name="models")
 
 
-def show(folder: Folder, as_json: AsJson = False) -> None:
+def show(
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR|ID", help="Folder of the bundle, or id in a registry.")
+    ],
+    registry: Annotated[
+        Path, typer.Option(envvar="HASHMARGIN_REGISTRY", help="Folder of the registry, for an id.")
+    ] = Path("registry"),
+    as_json: AsJson = False,
+) -> None:
     """Show what a bundle was learned from, which hardware it covers and how well it did on unseen data.
 
     The graphs are not loaded; `models verify` does that.
 
     Example: hashmargin models show demo/bundle
     """
-    manifest = read_manifest(folder)
+    if not Path(folder).exists() and (registry / "registry.sqlite3").exists():
+        importlib.import_module(_REGISTRY).show(registry, folder, as_json=as_json)
+        return
+    manifest = read_manifest(Path(folder))
     if as_json:
         typer.echo(manifest.model_dump_json(indent=2, exclude={"golden", "feature_names"}))
     else:
