@@ -6,9 +6,8 @@ import json
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,11 +16,13 @@ from agent.cli.bundle_page import bundle_page, page_console
 from agent.clock import SystemClock
 from agent.errors import InputError
 from agent.prices import read_market, read_prices
-from trainer.dataset import build_dataset
+from trainer.blocks import plan_blocks
+from trainer.engine import DaskEngine, Engine, LocalEngine, training_rows
 from trainer.export import check_target
 from trainer.families import FAMILIES
-from trainer.lake import read_lake
 from trainer.learn import export, learn
+from trainer.report_figures import REPORT
+from trainer.report_publish import check_publish, publish
 from trainer.tuning import Search, tune
 
 
@@ -57,6 +58,20 @@ def train(
     tune_storage: Annotated[
         Path | None, typer.Option(help="SQLite file that keeps what was tried, so that a search can go on.")
     ] = None,
+    engine: Annotated[
+        Literal["local", "dask"], typer.Option(help="Where training rows are computed.")
+    ] = "local",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of the Dask scheduler, such as tcp://10.0.0.5:8786.")
+    ] = None,
+    registry: Annotated[
+        Path | None,
+        typer.Option(envvar="HASHMARGIN_REGISTRY", help="Folder of the registry to add the experiment to."),
+    ] = None,
+    compare_with: Annotated[
+        Path | None,
+        typer.Option(help="Bundle that the report compares with; else what is stable in the registry."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document and nothing else.")
     ] = False,
@@ -71,23 +86,16 @@ def train(
     if first is not None and last is not None and first > last:
         raise InputError(f"--from {first:%Y-%m-%d} lies after --to {last:%Y-%m-%d}")
     check_target(out)
+    worker = _engine(engine, scheduler)
+    check_publish(registry, compare_with)
     with _progress() as bars:
         steps = _Steps(bars)
         series, tariff = read_market(market), read_prices(prices, zone)
-        telemetry = read_lake(
-            lake,
-            first.date() if first is not None else None,
-            last.date() if last is not None else None,
-            lambda done: steps.at("reading telemetry", done),
+        since, until = (day.date() if day is not None else None for day in (first, last))
+        blocks = plan_blocks(lake, since, until)
+        dataset = training_rows(
+            worker, blocks, series, tariff, seed, lambda done: steps.at("computing features", done)
         )
-        dataset = build_dataset(
-            telemetry,
-            series,
-            tariff,
-            np.random.default_rng(seed),
-            lambda done: steps.at("computing features", done),
-        )
-        del telemetry
         families = list(FAMILIES)
         if tune_trials:
             search = Search(tune_trials, 60.0 * tune_minutes, tune_storage)
@@ -95,14 +103,31 @@ def train(
                 dataset, search, seed, time.monotonic, lambda done: steps.at("searching parameters", done)
             )
         learned = learn(dataset, seed, steps.at, families)
-        bundle = export(learned, dataset, out, seed, SystemClock().now(), steps.at)
+        now = SystemClock().now()
+        bundle = export(learned, dataset, out, seed, now, steps.at)
+        steps.at("writing the report", 0.0)
+        asked: dict[str, Any] = {"lake": str(lake), "market": str(market), "prices": str(prices)}
+        asked |= {"zone": zone, "tune_trials": tune_trials, "tune_minutes": tune_minutes}
+        verdict = publish(bundle, learned, dataset, lake, registry, compare_with, asked, now)
         steps.finish()
     manifest = bundle.manifest
     if as_json:
-        typer.echo(json.dumps(_document(out, manifest.model_dump(mode="json")), indent=2))
+        document = _document(out, manifest.model_dump(mode="json")) | {"verdict": verdict}
+        typer.echo(json.dumps(document, indent=2))
     else:
         page_console().print(bundle_page(manifest))
+        typer.echo(f"{verdict['outcome']}: {verdict['sentence']} See {out / REPORT}")
         typer.echo(f"bundle {manifest.bundle_id} written to {out}")
+
+
+def _engine(name: Literal["local", "dask"], scheduler: str | None) -> Engine:
+    if name == "local":
+        if scheduler is not None:
+            raise InputError("--scheduler is for --engine dask")
+        return LocalEngine()
+    if scheduler is None:
+        raise InputError("--engine dask needs --scheduler, the address of a running Dask scheduler")
+    return DaskEngine(scheduler)
 
 
 def _document(out: Path, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class Held:
     """Residuals of rows that their model was not fitted on, [n] each; NaN where a target is not known.
 
     Args:
+        row: which row of the dataset it is. One that stands here without its history too comes second so.
         fold: which cross-fit the row comes from; -1 for rows of a hardware model left out of it.
         model: hardware model, -1 as above.
         rate, power: observed minus predicted logarithm. temperature: in degrees.
@@ -50,6 +51,7 @@ class Held:
         rate_missing, power_missing, temperature_missing, distance: what widths depend on.
     """
 
+    row: NDArray[np.int64]
     fold: NDArray[np.int64]
     model: NDArray[np.int64]
     unit: NDArray[np.int64]
@@ -80,11 +82,13 @@ def cross_fit(
     names: tuple[str, ...],
     seed: int,
     progress: Callable[[float], None] = lambda done: None,
+    watch: Callable[[Curves, NDArray[np.int64], int], None] = lambda curves, rows, fold: None,
 ) -> Held:
     """Predict every later row by a fit to earlier rows of other units; then leave out each hardware model.
 
     Args:
         names: hardware models as the final model knows them.
+        watch: shown the curves of each fit, the rows of `dataset` they are judged on, and the fold.
 
     Raises:
         DataError: too few rows.
@@ -103,7 +107,10 @@ def cross_fit(
         progress(place / len(tasks))
         if train.sum() >= _LEAST_ROWS and test.sum() >= _LEAST_ROWS:
             known = model[test] if fold >= 0 else np.full(int(test.sum()), -1)
-            parts.append(_judge(family, dataset.rows(train), dataset.rows(test), known, fold, seed))
+            rows = np.flatnonzero(test)
+            curves = fit_curves(family, dataset.rows(train), seed)
+            watch(curves, rows, fold)
+            parts.append(_judge(curves, dataset, train, rows, known, fold, seed))
     progress(1.0)
     if not any((part.fold >= 0).any() for part in parts):
         raise DataError("too few rows of later time and other units to calibrate intervals; give more days")
@@ -111,10 +118,16 @@ def cross_fit(
 
 
 def _judge(
-    family: Family, train: Dataset, test: Dataset, model: NDArray[np.int64], fold: int, seed: int
+    curves: Curves,
+    dataset: Dataset,
+    early: NDArray[np.bool_],
+    late: NDArray[np.int64],
+    model: NDArray[np.int64],
+    fold: int,
+    seed: int,
 ) -> Held:
-    curves = fit_curves(family, train, seed)
-    rows, copied = with_cold_copies(test, np.random.default_rng(seed))
+    train = dataset.rows(early)
+    rows, copied = with_cold_copies(dataset.rows(late), np.random.default_rng(seed))
     ops = NumpyOps()
     features = rows.features.astype(np.float64)
     state = unit_state(ops, curves.view, features, rows.share[:, None])
@@ -126,6 +139,7 @@ def _judge(
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         return Held(
+            row=late[copied],
             fold=np.full(len(rows), fold, dtype=np.int64),
             model=model[copied],
             unit=rows.unit,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agent.errors import DataError
 from agent.features import batch_features, feature_names
+from agent.market_history import market_columns
 from agent.prices import MarketSeries, Series
 from trainer.lake import Floats, Telemetry
 
@@ -31,6 +32,16 @@ _HASHING_SHARE = 0.02
 _LOST_WATCH_S = 2 * 3600.0
 _CHUNK_ROWS = 400_000
 MOST_ROWS = 400_000
+
+
+class NoRows(DataError):
+    """Telemetry from which nothing can be learned."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "telemetry holds no stretch of 1 h at a known setting while hashing; "
+            "training needs days of readings"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +111,12 @@ def build_dataset(
     """All rows that `telemetry` gives.
 
     Raises:
-        DataError: there are none, with the likely reason.
+        NoRows: there are none.
     """
     decisions = [_decisions(telemetry, unit) for unit in range(len(telemetry.units))]
     total = sum(len(d.row) for d in decisions)
     if not total:
-        raise DataError(
-            "telemetry holds no stretch of 1 h at a known setting while hashing; "
-            "training needs days of readings"
-        )
+        raise NoRows
     names = feature_names()
     blocks: list[NDArray[np.float32]] = []
     hashprices: list[Floats] = []
@@ -117,14 +125,14 @@ def build_dataset(
         progress(units[0] / len(telemetry.units))
         first, last = int(telemetry.starts[units[0]]), int(telemetry.starts[units[-1] + 1])
         at_s = telemetry.at_s[first:last]
-        hashprice, price = market.hashprice.at(at_s), prices.at(at_s)
+        money = market_columns(market, prices, at_s)
+        hashprice, price = money["hashprice_usd_per_ths_day"], money["price_usd_per_kwh"]
         wanted = np.concatenate([decisions[unit].row for unit in units]) - first
         table = {
             "at": at_s,
             "miner_id": np.array([f"{u}" for u in range(len(telemetry.units))])[telemetry.unit[first:last]],
             "model": np.array([unit[2] for unit in telemetry.units])[telemetry.unit[first:last]],
-            "hashprice_usd_per_ths_day": hashprice,
-            "price_usd_per_kwh": price,
+            **money,
             **{name: values[first:last] for name, values in telemetry.columns.items()},
         }
         blocks.append(batch_features(table)[wanted])
@@ -145,7 +153,7 @@ def build_dataset(
         models=models,
         **{name: np.concatenate([getattr(d, name) for d in decisions]) for name in _TARGETS},
     )
-    return _thinned(dataset, rng)
+    return thinned(dataset, rng, MOST_ROWS)
 
 
 _TARGETS = ("share", "hashrate_ths", "power_w", "chip_temp_c", "effective", "lost_h", "end_s", "changed")
@@ -306,9 +314,9 @@ def _chunks(telemetry: Telemetry) -> list[list[int]]:
     return groups
 
 
-def _thinned(dataset: Dataset, rng: np.random.Generator) -> Dataset:
-    """At most `MOST_ROWS` rows; changes, which are rare and tell the slope, are kept first."""
-    if len(dataset) <= MOST_ROWS:
+def thinned(dataset: Dataset, rng: np.random.Generator, most_rows: int) -> Dataset:
+    """At most `most_rows` rows; changes, which are rare and tell the slope, are kept first."""
+    if len(dataset) <= most_rows:
         return dataset
     order = np.lexsort((rng.random(len(dataset)), ~dataset.changed))
-    return dataset.rows(np.sort(order[:MOST_ROWS]))
+    return dataset.rows(np.sort(order[:most_rows]))

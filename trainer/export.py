@@ -28,6 +28,7 @@ from agent.errors import BundleError
 from agent.features import feature_hash, feature_names
 from trainer.graph import Floats, NumpyOps, OnnxOps
 from trainer.profit_model import ProfitModel
+from trainer.report_figures import METRICS, REPORT
 
 GOLDEN_ROWS = 12
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "lightgbm", "onnxmltools", "pyarrow")
@@ -191,7 +192,7 @@ def check_target(out: Path) -> None:
         BundleError: `out` is a file, or a folder that holds something else.
     """
     if out.is_dir():
-        foreign = sorted({item.name for item in out.iterdir()} - {MANIFEST, POWER, PROFIT})
+        foreign = sorted({item.name for item in out.iterdir()} - {MANIFEST, POWER, PROFIT, METRICS, REPORT})
         if foreign:
             raise BundleError(
                 f"{out}: holds {foreign[0]}, which is no part of a bundle; choose another folder"

@@ -22,6 +22,7 @@ from trainer.dataset import Dataset
 from trainer.export import GOLDEN_ROWS, check_export, golden_vectors, graphs, write_bundle
 from trainer.families import FAMILIES, Family
 from trainer.graph import Floats
+from trainer.held_out import CurveWatch, HeldOut, held_out
 from trainer.power_model import fit_curves, fit_temperature
 from trainer.profit_model import ProfitModel, fit_paid
 from trainer.reference import reference
@@ -42,6 +43,7 @@ class Learned:
     chosen: Tried
     metrics: dict[str, Any]
     calibration: dict[str, Any]
+    held_out: HeldOut
 
 
 def learn(dataset: Dataset, seed: int, progress: Progress, families: Sequence[Family] = FAMILIES) -> Learned:
@@ -57,7 +59,10 @@ def learn(dataset: Dataset, seed: int, progress: Progress, families: Sequence[Fa
     family = chosen.family
     curves = fit_curves(family, dataset, seed)
     names = curves.view.anchors.names
-    held = cross_fit(family, dataset, names, seed, lambda done: progress("calibrating intervals", done))
+    watched = CurveWatch(dataset)
+    held = cross_fit(
+        family, dataset, names, seed, lambda done: progress("calibrating intervals", done), watched
+    )
     # Trees rise in steps: between two of them their curve is flat and its bounds may not open.
     steep = family.kind != "trees"
     temperature, paid = fit_temperature(curves.view, dataset), fit_paid(curves.view, dataset)
@@ -109,7 +114,8 @@ def learn(dataset: Dataset, seed: int, progress: Progress, families: Sequence[Fa
         "joint_low": [finite(float(v)) for v in model.joint.low],
         "joint_high": [finite(float(v)) for v in model.joint.high],
     }
-    return Learned(model, chosen, metrics, calibration)
+    rows = held_out(dataset, held, curves, coverage.inflation, watched, steep=steep)
+    return Learned(model, chosen, metrics, calibration, rows)
 
 
 def export(

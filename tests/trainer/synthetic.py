@@ -68,7 +68,10 @@ def fleet(
             truths.append(truth)
             names.append(("farm", f"{model}-{i}", model))
             parts.append(_history(truth, at, rng))
-    columns = {c.name: np.concatenate([part[c.name] for part in parts]) for c in TELEMETRY_COLUMNS}
+    unknown = np.full(count, np.nan)
+    columns = {
+        c.name: np.concatenate([part.get(c.name, unknown) for part in parts]) for c in TELEMETRY_COLUMNS
+    }
     unit = np.repeat(np.arange(len(truths)), count)
     starts = np.arange(len(truths) + 1) * count
     return Telemetry(np.tile(at, len(truths)), unit, tuple(names), columns, starts), truths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from agent.bundle import load_bundle
 from agent.cli import main
 from tests.trainer.synthetic import MODELS, fleet, write_lake
+from trainer.registry import Registry
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,14 @@ def test_a_bundle_is_trained_described_and_verified(
     assert document["bundle_id"] == load_bundle(out).manifest.bundle_id
     assert {entry["key"] for entry in document["hardware"]} == set(MODELS[:2])
     assert 0.0 <= document["metrics"]["regret"] < 0.1
-    assert sorted(p.name for p in out.iterdir()) == ["bundle.json", "power.onnx", "profit.onnx"]
+    assert document["verdict"]["outcome"] in ("promote", "look closer", "do not promote")
+    assert sorted(p.name for p in out.iterdir()) == [
+        "bundle.json",
+        "metrics.json",
+        "power.onnx",
+        "profit.onnx",
+        "report.html",
+    ]
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
     with pytest.raises(SystemExit) as leave:
@@ -59,6 +70,36 @@ def test_the_same_seed_gives_the_same_bundle_and_replaces_the_old_one(
         assert train(lake, out, "--seed", "3", "--json") == 0
         ids.append(json.loads(capsys.readouterr().out)["bundle_id"])
     assert ids[0] == ids[1]
+
+
+def test_an_experiment_goes_to_the_registry_and_its_report_compares_with_what_is_stable(
+    lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "registry"
+    assert train(lake, tmp_path / "a", "--to", "2026-01-04", "--registry", str(root)) == 0
+    first = load_bundle(tmp_path / "a").manifest.bundle_id
+    store = Registry(root)
+    for stage, sites in (("shadow", ()), ("canary", ("farm",)), ("stable", ())):
+        store.promote(first, stage, NOW, sites)
+    assert train(lake, tmp_path / "b", "--registry", str(root)) == 0
+    second = load_bundle(tmp_path / "b").manifest.bundle_id
+    (experiment,) = store.experiments(second)
+    store.close()
+    assert experiment.parameters["lake"] == str(lake)
+    home = root / "experiments" / experiment.id
+    assert (home / "report.html").read_bytes() == (tmp_path / "b" / "report.html").read_bytes()
+    report = json.loads((home / "metrics.json").read_text())
+    assert report["comparison"]["bundle_id"] == first
+    assert report["comparison"]["basis"] == "same rows"
+    assert [g["name"] for g in report["evaluation"]["by_firmware"]] == ["stock"]
+
+
+def test_a_bundle_to_compare_with_that_is_not_there_is_found_out_before_training(
+    lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(lake, tmp_path / "b", "--compare-with", str(tmp_path / "gone")) == 2
+    assert "no such file" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(
