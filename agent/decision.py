@@ -21,6 +21,7 @@ from agent.fleet import FleetFrame, Unit
 from agent.inference import Curves, Economics, Predictor
 from agent.planner.candidates import Candidates, build_candidates
 from agent.planner.decide import Fleet, Limits, Plan, decide
+from agent.planner.margins import Horizon
 from agent.planner.recommend import Context, recommendations
 from agent.records import Act, Recommendation
 from agent.site import Member, Site
@@ -35,7 +36,7 @@ class Round:
     """What one decision round found, in the order of the site's members.
 
     Args:
-        held_back: per member, why it was not up for decision, or None.
+        held_back: per member, why it was not up for decision or is kept, or None.
     """
 
     at: datetime
@@ -67,24 +68,20 @@ def decision_round(
         present_power_w: [N] measured or estimated draw; NaN where unknown.
     """
     now = frame.at
-    choices = site.choices()
-    table = build_candidates(choices)
-    hold_h = max(config.limits.minimum_hold_h, 1.0)
-    steps = max(1, round(hold_h / forecast.step_h))
-    price = float(np.mean(forecast.price_usd_per_kwh[:steps]))
-    hashprice = float(np.mean(forecast.hashprice_usd_per_ths_day[:steps]))
-    economics = Economics(
-        hashprice_usd_per_ths_day=hashprice,
-        price_usd_per_kwh=price,
-        pue=config.limits.pue,
-        pool_fee_share=config.market.pool_fee_share,
-        hold_h=hold_h,
+    table = build_candidates(site.choices())
+    horizon = Horizon(
+        step_h=forecast.step_h,
+        hashprice_usd_per_ths_day=forecast.hashprice_usd_per_ths_day * (1.0 - config.market.pool_fee_share),
+        price_usd_per_kwh=forecast.price_usd_per_kwh * config.limits.pue,
     )
-    curves = predictor.predict(features, table.shares.astype(np.float32), table.lost_hashing_h, economics)
+    hashprice, price = horizon.known().means()
+    # Fee and PUE are in the horizon; what a change costs the plan takes off.
+    economics = Economics(hashprice, price, pue=1.0, pool_fee_share=0.0, hold_h=24.0)
+    curves = predictor.predict(features, table.shares.astype(np.float32), 0.0, economics)
     held_back = tuple(
-        _held_back(i, member, site, table, frame, recent, busy, now, hold_h, price, hashprice)
-        for i, member in enumerate(site.members)
+        _held_back(i, member, site, table, frame, busy, horizon) for i, member in enumerate(site.members)
     )
+    held_until = [_hold_until(m.miner_id, recent, config.limits.minimum_hold_h) for m in site.members]
     fleet = Fleet(
         candidates=table,
         curves=curves,
@@ -93,6 +90,7 @@ def decision_round(
         rated_power_w=np.nan_to_num(frame.columns["rated_power_w"]),
         held_back=held_back,
         restarts_left=_restarts_left(site.members, config, recent, now),
+        held_h=np.array([_hours(until, now) for until in held_until], dtype=np.float64),
     )
     cap_w = config.limits.power_cap_w
     limits = Limits(
@@ -100,20 +98,24 @@ def decision_round(
         cap_w=cap_w / config.limits.pue if cap_w is not None else float("inf"),
         cap_z=NormalDist().inv_cdf(config.limits.cap_confidence),
         minimum_gain_usd_per_day=config.limits.minimum_gain_usd_per_day,
+        hold_h=config.limits.minimum_hold_h,
     )
-    plan = decide(fleet, limits)
+    plan = decide(fleet, horizon, limits)
     context = Context(
         site_id=config.site.id,
         now=now,
         ttl_s=config.decide.recommendation_ttl_s,
-        hold_h=hold_h,
         forecast=forecast,
         model_label=predictor.label,
         fallback=predictor.fallback_mask(units),
         feature_hash=feature_hash(),
     )
     found = recommendations(units, fleet, plan, limits, context)
-    return Round(now, table, curves, plan, tuple(found), held_back)
+    shown = tuple(
+        f"in hold until {until:%H:%M} UTC" if reason is None and until is not None and until > now else reason
+        for reason, until in zip(held_back, held_until, strict=True)
+    )
+    return Round(now, table, curves, plan, tuple(found), shown)
 
 
 def _held_back(
@@ -122,12 +124,8 @@ def _held_back(
     site: Site,
     table: Candidates,
     frame: FleetFrame,
-    recent: Sequence[Act],
     busy: set[str],
-    now: datetime,
-    hold_h: float,
-    price: float,
-    hashprice: float,
+    horizon: Horizon,
 ) -> str | None:
     """Why this member may not be moved now; the first reason that applies."""
     if member.error is not None:
@@ -144,15 +142,12 @@ def _held_back(
         return f"write access is closed: {member.capabilities.remedy or 'the owner must enable it'}"
     if not table.permitted[i].any():
         return f"profile {member.profile.key} is {member.profile.status}"
-    if not np.isfinite(price):
+    if not np.isfinite(horizon.price_usd_per_kwh[0]):
         return "electricity price unknown or too old"
-    if not np.isfinite(hashprice):
+    if not np.isfinite(horizon.hashprice_usd_per_ths_day[0]):
         return "hashprice unknown or too old"
     if member.miner_id in busy:
         return "a change is being confirmed"
-    until = _hold_until(member.miner_id, recent, hold_h)
-    if until is not None and until > now:
-        return f"in hold until {until:%H:%M} UTC"
     stopped = table.current[i] >= 0 and bool(table.stops[i, table.current[i]])
     if not stopped and frame.columns["is_hashing"][i] == 0.0:
         return "set to hash but does not; needs a look"
@@ -168,6 +163,10 @@ def _hold_until(miner_id: str, recent: Sequence[Act], hold_h: float) -> datetime
         if act.miner_id == miner_id and act.status != "failed"
     ]
     return max(ends, default=None)
+
+
+def _hours(until: datetime | None, now: datetime) -> float:
+    return max(0.0, (until - now).total_seconds() / 3600.0) if until is not None else 0.0
 
 
 def _restarts_left(

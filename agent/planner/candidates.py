@@ -38,9 +38,12 @@ class Candidates:
         settings: per miner, its candidates.
         shares: [N,K] nominal share of rated power; NaN beyond a miner's last candidate.
         stops: [N,K] True where the candidate stops hashing.
-        lost_hashing_h: [N,K] hours of full hashing lost by changing to it from the present setting.
-        settle_s: [N,K] seconds after which telemetry can judge the change.
-        restarts: [N,K] True where the change restarts hashing and so counts against the wear budget.
+        loss_h: [N,K] hours of hashing lost by changing to it from a hashing setting.
+        wake_loss_h: [N,K] hours of hashing lost by changing to it from a stop.
+        settle_s: [N,K] seconds after which telemetry can judge the change from the present setting.
+        restarts: [N,K] True where the change from the present setting restarts hashing, and so counts
+            against the wear budget. A stop is no restart; leaving it is.
+        wears: [N,K] True where a change to it from any hashing setting restarts hashing.
         permitted: [N,K] True where the miner's bounds allow the candidate; the present setting and the
             nominal one are listed for comparison even where they do not.
         current: [N] column of the present setting, -1 where unknown.
@@ -50,9 +53,11 @@ class Candidates:
     settings: tuple[tuple[Setting, ...], ...]
     shares: Floats
     stops: NDArray[np.bool_]
-    lost_hashing_h: Floats
+    loss_h: Floats
+    wake_loss_h: Floats
     settle_s: Floats
     restarts: NDArray[np.bool_]
+    wears: NDArray[np.bool_]
     permitted: NDArray[np.bool_]
     current: NDArray[np.int64]
     nominal: NDArray[np.int64]
@@ -63,26 +68,29 @@ def build_candidates(choices: Sequence[Choices], count: int = 12) -> Candidates:
     rows = [_settings(choice, count) for choice in choices]
     width = max((len(row) for row in rows), default=0) or 1
     shape = (len(rows), width)
-    shares = np.full(shape, np.nan)
-    stops = np.zeros(shape, dtype=np.bool_)
-    lost = np.full(shape, np.nan)
-    settle = np.full(shape, np.nan)
-    restarts = np.zeros(shape, dtype=np.bool_)
-    permitted = np.zeros(shape, dtype=np.bool_)
+    shares, settle = np.full(shape, np.nan), np.full(shape, np.nan)
+    loss, wake_loss = np.full(shape, np.nan), np.full(shape, np.nan)
+    stops, wears, permitted, restarts = (np.zeros(shape, dtype=np.bool_) for _ in range(4))
     current = np.full(len(rows), -1, dtype=np.int64)
     nominal = np.full(len(rows), -1, dtype=np.int64)
     for i, (choice, row) in enumerate(zip(choices, rows, strict=True)):
+        waking = choice.current is not None and choice.current.stops_hashing
         for k, (share, setting) in enumerate(row):
-            seconds, hours, restarting = _transition(choice, setting)
-            shares[i, k], settle[i, k], lost[i, k] = share, seconds, hours
-            stops[i, k], restarts[i, k] = setting.stops_hashing, restarting
+            shares[i, k], stops[i, k] = share, setting.stops_hashing
+            change = _change(choice, setting)
+            loss[i, k], wake_loss[i, k], wears[i, k] = change.loss_h, change.wake_loss_h, change.restarts
+            stays = setting == choice.current
+            settle[i, k] = 0.0 if stays else change.wake_settle_s if waking else change.settle_s
+            restarts[i, k] = not stays and (waking or change.restarts)
             permitted[i, k] = any(bound.allows(setting) for bound in choice.bounds)
-            if setting == choice.current:
+            if stays:
                 current[i] = k
             if setting == choice.nominal:
                 nominal[i] = k
     settings = tuple(tuple(setting for _, setting in row) for row in rows)
-    return Candidates(settings, shares, stops, lost, settle, restarts, permitted, current, nominal)
+    return Candidates(
+        settings, shares, stops, loss, wake_loss, settle, restarts, wears, permitted, current, nominal
+    )
 
 
 def _settings(choice: Choices, count: int) -> list[tuple[float, Setting]]:
@@ -97,17 +105,27 @@ def _settings(choice: Choices, count: int) -> list[tuple[float, Setting]]:
     return sorted(((nominal_share(profile, firmware, s), s) for s in found), key=lambda pair: pair[0])
 
 
-def _transition(choice: Choices, target: Setting) -> tuple[float, float, bool]:
-    """Settle seconds, hours of hashing lost, and whether hashing restarts, for going to `target`."""
-    if target == choice.current or choice.profile is None or choice.firmware is None:
-        return 0.0, 0.0, False
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What entering a setting takes, from a hashing setting and from a stop."""
+
+    loss_h: float
+    wake_loss_h: float
+    settle_s: float
+    wake_settle_s: float
+    restarts: bool
+
+
+def _change(choice: Choices, target: Setting) -> _Change:
+    if choice.profile is None or choice.firmware is None:
+        return _Change(0.0, 0.0, 0.0, 0.0, restarts=False)
     control = choice.profile.control(choice.firmware, target.knob)
     if control is None:
-        return 3600.0, 1.0, True
-    waking = choice.current is not None and choice.current.stops_hashing
-    if waking and not control.restarts_hashing:
-        slowest = max(c.settle_s for c in choice.profile.controls_of(choice.firmware))
-        return slowest, RAMP_LOSS * slowest / 3600.0, True
-    # A stop loses its time on the way back, so it pays now.
-    lossy = control.restarts_hashing or target.stops_hashing
-    return control.settle_s, control.lost_hashing_s(stops=target.stops_hashing) / 3600.0, lossy
+        return _Change(1.0, 1.0, 3600.0, 3600.0, restarts=True)
+    if target.stops_hashing:
+        # What a stop loses it loses on the way back.
+        return _Change(0.0, 0.0, control.settle_s, control.settle_s, restarts=False)
+    slowest = max(c.settle_s for c in choice.profile.controls_of(choice.firmware))
+    wake_s = control.settle_s if control.restarts_hashing else slowest
+    lost_h = control.lost_hashing_s(stops=False) / 3600.0
+    return _Change(lost_h, RAMP_LOSS * wake_s / 3600.0, control.settle_s, wake_s, control.restarts_hashing)

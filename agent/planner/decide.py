@@ -1,13 +1,13 @@
 """The decision: a pure function of what is known now. No clock, no I/O, no state.
 
-Each miner weighs its candidates by predicted profit over the hold, may move only where the lower bound
-of the gain pays for the change, and shares the site's power cap with the others at one price per watt.
+Each miner has the best path over the known horizon, with what changes cost; it moves now only where the
+lower bound of the gain pays for the change; all share the site's power by one price per watt.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import erf, sqrt
 
 import numpy as np
@@ -16,10 +16,16 @@ from numpy.typing import NDArray
 from agent.inference import Curves
 from agent.planner.allocate import allocate
 from agent.planner.candidates import Candidates
+from agent.planner.horizon import Prospect, Steps, look_ahead
+from agent.planner.margins import Horizon, Margins
+from agent.planner.wear import look_ahead_within
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 # An 80 % interval of a normal distribution is this many standard deviations wide.
 _WIDTH_80 = 2.5631
+_DAY_H = 24.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +34,14 @@ class Fleet:
 
     Args:
         candidates: what each may be set to.
-        curves: predictions at those candidates, [N,K,3].
+        curves: predictions at those candidates, [N,K,3], priced at the means of the horizon and without
+            any change.
         chip_max_c: [N] limit of the predicted upper chip temperature; NaN where none is known.
         present_power_w: [N] measured or estimated draw now; NaN where unknown.
         rated_power_w: [N] what to reckon with where the draw is unknown.
-        held_back: per miner, why it may not be moved now (unreachable, observe, in hold ...), or None.
-        restarts_left: [N] restarts that today's wear budget still allows.
+        held_back: per miner, why it may not be moved now (unreachable, observe ...), or None.
+        restarts_left: [N] restarts that the wear budget still allows within the next day.
+        held_h: [N] hours for which the present setting must still be held.
     """
 
     candidates: Candidates
@@ -42,16 +50,27 @@ class Fleet:
     present_power_w: Floats
     rated_power_w: Floats
     held_back: tuple[str | None, ...]
-    restarts_left: NDArray[np.int64]
+    restarts_left: Ints
+    held_h: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the site must keep to. `cap_w` is infinity where there is none."""
+    """What the site must keep to.
+
+    Args:
+        cap_w: infinity where there is none.
+        cap_z: standard deviations of the summed error of predicted power to keep free under it.
+        minimum_gain_usd_per_day: that the lower bound of a gain must exceed.
+        hold_h: how long a setting is held once entered.
+        restart_usd: wear of one restart, beside the hashing that it loses.
+    """
 
     cap_w: float
     cap_z: float
     minimum_gain_usd_per_day: float
+    hold_h: float = 0.0
+    restart_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,79 +79,108 @@ class Plan:
 
     Args:
         chosen: [N] column; equals `current` where the miner stays, -1 where nothing can be said.
-        gain: [N,3] q10, q50, q90 of profit against staying, USD/day; 0 where the miner stays.
+        gain: [N,3] q10, q50, q90 of profit against staying, USD/day while the setting is held, cost of
+            the change taken off; 0 where the miner stays.
+        profit: [N,K,3] USD/day of every candidate over the same hours, cost of the change taken off.
+        lasts_h: [N] hours for which the plan keeps what is chosen.
         confidence: [N] probability that the gain is above 0.
-        binds: per miner, the limits that shaped its choice.
+        possible, pays, too_hot, worn_out: [N,K] what stands for and against each candidate.
         curtailed: [N] True where the cap, not profit, asks for the change.
+        path: [N,T] column planned for each step of the horizon, -1 where nothing can be said.
         power_price_usd_per_w_day: what the cap makes a watt worth; 0 where it does not bind.
         upper_power_w: the planned sum at the stated confidence.
         feasible: False where even the safest plan exceeds the cap.
         left_out: number of miners not up for decision, by reason.
     """
 
-    chosen: NDArray[np.int64]
+    chosen: Ints
     gain: Floats
+    profit: Floats
+    lasts_h: Floats
     confidence: Floats
-    binds: tuple[tuple[str, ...], ...]
-    curtailed: NDArray[np.bool_]
+    possible: Bools
+    pays: Bools
+    too_hot: Bools
+    worn_out: Bools
+    curtailed: Bools
+    path: Ints
     power_price_usd_per_w_day: float
     upper_power_w: float
     feasible: bool
     left_out: dict[str, int]
 
 
-def decide(fleet: Fleet, limits: Limits) -> Plan:
-    """Choose one candidate per miner.
+def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
+    """Choose one candidate per miner for now, along the best path over the horizon.
 
-    Infeasible is never an error: it gives the least power that the bounds allow and says so.
+    Infeasible is never an error: it gives the least power that the bounds allow and says so. Without a
+    known price nobody moves.
     """
     table, curves = fleet.candidates, fleet.curves
     count, width = table.shares.shape
     rows = np.arange(count)
-    profit = curves.profit_usd_per_day
     known_now = table.current >= 0
     here = np.maximum(table.current, 0)
+    ahead = horizon.known()
+    priced = len(ahead) > 0
+    if not priced:
+        ahead = Horizon(horizon.step_h, np.zeros(1), np.zeros(1))
+    margins = Margins(curves, *ahead.means())
 
-    free = np.array([reason is None for reason in fleet.held_back], dtype=np.bool_) & known_now
-    staying = np.zeros((count, width), dtype=np.bool_)
-    staying[rows[known_now], table.current[known_now]] = True
-
-    gain = _gain(profit, here)
+    free = np.array([reason is None for reason in fleet.held_back], dtype=np.bool_) & known_now & priced
     too_hot = np.nan_to_num(curves.chip_temp_c[:, :, 2], nan=-np.inf) > fleet.chip_max_c[:, None]
     worn_out = table.restarts & (fleet.restarts_left <= 0)[:, None]
-    possible = np.isfinite(profit[:, :, 1]) & table.permitted & ~worn_out & ~too_hot
+    foreseen = np.isfinite(margins.rate_ths) & np.isfinite(margins.power_w)
+    may_enter = foreseen & table.permitted & ~too_hot
+    possible = may_enter & ~worn_out
     # Too hot where it stands: any permitted cooler setting may be taken, whatever it costs.
-    hot_now = too_hot[rows, here] & free
-    pays = (gain[:, :, 0] > limits.minimum_gain_usd_per_day) | hot_now[:, None]
-    stay_allowed = staying & ~(hot_now & possible.any(axis=1))[:, None]
+    hot_now = too_hot[rows, here] & free & possible.any(axis=1)
 
-    worth = np.where(possible & pays | stay_allowed, np.nan_to_num(profit[:, :, 1], nan=0.0), np.nan)
+    prospect = _prospect(fleet, margins, ahead, limits, may_enter & free[:, None])
+    outlook = look_ahead_within(prospect, fleet.restarts_left, round(_DAY_H / ahead.step_h))
+    change = _change_usd(prospect)
+    gain = np.sort(
+        _profit(margins, ahead, outlook.lasts, change) - _profit(margins, ahead, outlook.lasts, None, here),
+        axis=2,
+    )
+    pays = (gain[:, :, 0] > limits.minimum_gain_usd_per_day) | hot_now[:, None]
+    held = fleet.held_h > 0.0
+    open_to = possible & pays & ~(held & ~hot_now)[:, None]
+    open_to[rows, here] = ~hot_now
+    middle = margins.over(*(np.full((1, 1), mean) for mean in ahead.means()))[:, :, 1]
+    worth = np.where(hot_now[:, None], middle, outlook.action_usd * (_DAY_H / ahead.step_h))
+    worth = np.where(open_to & np.isfinite(worth), worth, np.nan)
     worth[~free] = np.nan
     mean_w = np.nan_to_num(curves.power_w[:, :, 1])
     sigma_w = np.nan_to_num((curves.power_w[:, :, 2] - curves.power_w[:, :, 0]) / _WIDTH_80)
     draw = np.where(np.isfinite(fleet.present_power_w), fleet.present_power_w, fleet.rated_power_w)
     fixed_w = float(draw[~free].sum())
 
-    plan = allocate(worth, mean_w, sigma_w, cap_w=limits.cap_w, fixed_power_w=fixed_w, z=limits.cap_z)
-    forced = not plan.feasible
-    if forced:
-        # Under the cap first: changes that do not pay, and restarts over the budget, come into play.
-        foreseen = np.isfinite(curves.power_w[:, :, 1]) & np.isfinite(profit[:, :, 1])
-        open_to = foreseen & np.isfinite(table.shares) & table.permitted & ~too_hot | staying
-        everything = np.where(open_to, np.nan_to_num(profit[:, :, 1], nan=0.0), np.nan)
+    found = allocate(worth, mean_w, sigma_w, cap_w=limits.cap_w, fixed_power_w=fixed_w, z=limits.cap_z)
+    if not found.feasible:
+        # Under the cap first: changes that do not pay, holds and the wear budget give way.
+        staying = np.zeros((count, width), dtype=np.bool_)
+        staying[rows[known_now], table.current[known_now]] = True
+        everything = np.where(may_enter | staying, np.nan_to_num(middle), np.nan)
         everything[~free] = np.nan
-        plan = allocate(
+        found = allocate(
             everything, mean_w, sigma_w, cap_w=limits.cap_w, fixed_power_w=fixed_w, z=limits.cap_z
         )
 
-    chosen = np.where(plan.chosen >= 0, plan.chosen, table.current)
+    chosen = np.where(found.chosen >= 0, found.chosen, table.current)
     moved = (chosen != table.current) & (chosen >= 0) & free
     pick = np.maximum(chosen, 0)
-    taken = np.where(moved[:, None], gain[rows, pick], 0.0)
+    lasts = outlook.lasts[rows, pick]
+    # Every candidate over the hours of the one that is taken, so that they can be compared.
+    profit = _profit(margins, ahead, np.broadcast_to(lasts[:, None], (count, width)), change)
+    taken = np.where(moved[:, None], np.sort(profit[rows, pick] - profit[rows, here], axis=1), 0.0)
     less = mean_w[rows, pick] < mean_w[rows, here]
     pays_alone = gain[rows, pick, 0] > limits.minimum_gain_usd_per_day
-    curtailed = moved & less & ~pays_alone & (plan.power_price_usd_per_w_day > 0)
-    binds = _binds(fleet, limits, gain, possible, pays, too_hot, worn_out, plan.power_price_usd_per_w_day)
+    curtailed = moved & less & ~pays_alone & (found.power_price_usd_per_w_day > 0)
+    path = outlook.path.copy()
+    path[~known_now] = -1
+    different = path[:, 0] != chosen
+    path[different] = chosen[different, None]
     left_out = Counter(reason for reason in fleet.held_back if reason is not None)
     left_out["present setting unknown"] += int(
         (~known_now & np.array([r is None for r in fleet.held_back])).sum()
@@ -140,24 +188,93 @@ def decide(fleet: Fleet, limits: Limits) -> Plan:
     return Plan(
         chosen=chosen,
         gain=taken,
+        profit=profit,
+        lasts_h=np.asarray(lasts * ahead.step_h, dtype=np.float64),
         confidence=_confidence(taken),
-        binds=binds,
+        possible=possible,
+        pays=pays,
+        too_hot=too_hot,
+        worn_out=worn_out,
         curtailed=curtailed,
-        power_price_usd_per_w_day=plan.power_price_usd_per_w_day,
-        upper_power_w=plan.upper_power_w,
-        feasible=plan.feasible,
+        path=path,
+        power_price_usd_per_w_day=found.power_price_usd_per_w_day,
+        upper_power_w=found.upper_power_w,
+        feasible=found.feasible,
         left_out={reason: n for reason, n in left_out.items() if n},
     )
 
 
-def _gain(profit: Floats, here: NDArray[np.int64]) -> Floats:
-    """[N,K,3] profit of each candidate minus that of staying.
+def _prospect(fleet: Fleet, margins: Margins, ahead: Horizon, limits: Limits, may_enter: Bools) -> Prospect:
+    table = fleet.candidates
+    count = len(table.current)
+    here = np.maximum(table.current, 0)
+    rate, power = margins.rate_ths.copy(), margins.power_w.copy()
+    # A present setting that nothing foresees earns nothing known; it is kept until somebody decides.
+    blank = ~(np.isfinite(rate).any(axis=1) & np.isfinite(power).any(axis=1))
+    rate[blank, 0], power[blank, 0] = 0.0, 0.0
+    prospect = Prospect(
+        hashrate_ths=rate,
+        power_w=power,
+        allowed=may_enter,
+        stops=table.stops,
+        loss_h=table.loss_h,
+        wake_loss_h=table.wake_loss_h,
+        current=here,
+        held_steps=np.ceil(np.maximum(fleet.held_h, 0.0) / ahead.step_h - 1e-9).astype(np.int64),
+        step_h=ahead.step_h,
+        hashprice_usd_per_ths_day=ahead.hashprice_usd_per_ths_day,
+        price_usd_per_kwh=ahead.price_usd_per_kwh,
+        hold_steps=max(1, int(np.ceil(limits.hold_h / ahead.step_h - 1e-9))),
+        restart_usd=np.full(count, limits.restart_usd),
+        wears=table.wears,
+    )
+    return replace(prospect, after_usd=_after(prospect, ahead))
 
-    What the model misjudges about a unit it misjudges at all its settings alike, so equal quantiles
-    are compared; a stop, whose profit is certain, so keeps the whole interval of what it gives up.
+
+def _after(prospect: Prospect, ahead: Horizon) -> Floats:
+    """[N,K] worth of ending the horizon in a setting: as long again at mean prices, from there or changed.
+
+    Without it, what is changed late in the horizon would never pay for itself.
     """
-    base = profit[np.arange(len(profit)), here][:, None, :]
-    return np.sort(profit - base, axis=2)
+    mean = replace(
+        prospect,
+        step_h=ahead.step_h * len(ahead),
+        hashprice_usd_per_ths_day=np.full(1, ahead.means()[0]),
+        price_usd_per_kwh=np.full(1, ahead.means()[1]),
+        hold_steps=1,
+        held_steps=np.zeros_like(prospect.held_steps),
+    )
+    values = look_ahead(mean, keep_values=True).values
+    assert values is not None
+    loss, wake_loss = Steps(mean).losses(0)
+    entered = values.entered[0]
+    best = np.where(
+        mean.stops, (entered - wake_loss).max(axis=1)[:, None], (entered - loss).max(axis=1)[:, None]
+    )
+    return np.asarray(np.maximum(values.stay[0], best))
+
+
+def _change_usd(prospect: Prospect) -> Floats:
+    """[N,K] USD that a change to each candidate costs now."""
+    loss, wake_loss = Steps(prospect).losses(0)
+    rows = np.arange(len(prospect.current))
+    cost = np.where(prospect.stops[rows, prospect.current][:, None], wake_loss, loss)
+    cost[rows, prospect.current] = 0.0
+    return cost
+
+
+def _profit(
+    margins: Margins, ahead: Horizon, lasts: Ints, change: Floats | None, column: Ints | None = None
+) -> Floats:
+    """[N,K,3] USD/day over the first `lasts` [N,K] steps, the cost of the change taken off.
+
+    Of one candidate of each miner, `column` [N], over all these spans where it is given.
+    """
+    profit = margins.over(*ahead.means_until(lasts), column)
+    if change is None:
+        return profit
+    days = np.maximum(lasts, 1) * ahead.step_h / _DAY_H
+    return np.asarray(profit - (change / days)[:, :, None])
 
 
 def _confidence(gain: Floats) -> Floats:
@@ -165,36 +282,3 @@ def _confidence(gain: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(sigma > 0, gain[:, 1] / sigma, np.sign(gain[:, 1]) * 10.0)
     return np.array([0.5 * (1.0 + erf(value / sqrt(2.0))) for value in z])
-
-
-def _binds(
-    fleet: Fleet,
-    limits: Limits,
-    gain: Floats,
-    possible: NDArray[np.bool_],
-    pays: NDArray[np.bool_],
-    too_hot: NDArray[np.bool_],
-    worn_out: NDArray[np.bool_],
-    power_price: float,
-) -> tuple[tuple[str, ...], ...]:
-    """Per miner, what stands between it and the candidate that would earn most."""
-    profit = np.where(fleet.candidates.permitted, fleet.curves.profit_usd_per_day[:, :, 1], -np.inf)
-    best = np.where(np.isfinite(profit), profit, -np.inf).argmax(axis=1)
-    out: list[tuple[str, ...]] = []
-    for i, k in enumerate(best):
-        words: list[str] = []
-        if fleet.held_back[i] is not None:
-            words.append(str(fleet.held_back[i]))
-        if worn_out[i, k]:
-            words.append("today's restart budget is used up")
-        if too_hot[i, k]:
-            words.append(f"predicted chip temperature over {fleet.chip_max_c[i]:g} C")
-        elif possible[i, k] and not pays[i, k] and k != fleet.candidates.current[i] and gain[i, k, 1] > 0:
-            least = limits.minimum_gain_usd_per_day
-            words.append(
-                f"gain not sure enough: lower bound {gain[i, k, 0]:+.2f}, needs {least:+.2f} USD/day"
-            )
-        if power_price > 0 and fleet.held_back[i] is None:
-            words.append(f"site power cap of {limits.cap_w / 1000.0:g} kW")
-        out.append(tuple(words))
-    return tuple(out)

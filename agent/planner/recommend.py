@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from agent.conditions import Forecast
 from agent.fleet import Unit
+from agent.planner.binds import binding_words
 from agent.planner.decide import Fleet, Limits, Plan
 from agent.records import (
     Alternative,
@@ -34,7 +35,6 @@ class Context:
     site_id: str
     now: datetime
     ttl_s: float
-    hold_h: float
     forecast: Forecast
     model_label: str
     fallback: Sequence[bool]
@@ -52,15 +52,15 @@ def recommendations(
     ]
 
 
-def expectation(fleet: Fleet, row: int, column: int) -> Expectation:
-    """What candidate `column` of miner `row` is predicted to bring."""
+def _expected(fleet: Fleet, plan: Plan, row: int, column: int) -> Expectation:
+    """What candidate `column` of miner `row` is predicted to bring while the plan holds."""
     curves = fleet.curves
     temperature = curves.chip_temp_c[row, column]
     return Expectation(
         hashrate_ths=interval(curves.hashrate_ths[row, column]),
         power_w=interval(curves.power_w[row, column]),
         chip_temp_c=interval(temperature) if np.isfinite(temperature).all() else None,
-        profit_usd_per_day=interval(curves.profit_usd_per_day[row, column]),
+        profit_usd_per_day=interval(plan.profit[row, column]),
     )
 
 
@@ -78,7 +78,7 @@ def _one(row: int, unit: Unit, fleet: Fleet, plan: Plan, limits: Limits, context
     gain = interval(plan.gain[row])
     forecast = context.forecast
     stamp = context.now.strftime("%Y%m%dT%H%M%S")
-    binds = list(plan.binds[row])
+    binds = binding_words(row, fleet, limits, plan)
     if not plan.feasible:
         binds.append(f"the cap cannot be met: least possible draw is {plan.upper_power_w / 1000.0:.1f} kW")
     return Recommendation(
@@ -94,34 +94,34 @@ def _one(row: int, unit: Unit, fleet: Fleet, plan: Plan, limits: Limits, context
         gain_usd_per_day=gain,
         current=SettingRecord.of(present),
         proposed=SettingRecord.of(target),
-        expected=expectation(fleet, row, column),
-        expected_current=expectation(fleet, row, here),
+        expected=_expected(fleet, plan, row, column),
+        expected_current=_expected(fleet, plan, row, here),
         settle_s=float(table.settle_s[row, column]),
         restarts_hashing=bool(table.restarts[row, column]),
         steps=_steps(
             unit, target, float(table.settle_s[row, column]), restarts=bool(table.restarts[row, column])
         ),
         why=Why(
-            summary=_words(row, column, here, fleet, context, kind),
-            inputs=_inputs(row, here, unit, fleet, context),
-            alternatives=_alternatives(row, column, here, fleet, plan, limits),
+            summary=_words(row, column, here, fleet, plan, context),
+            inputs=_inputs(row, here, unit, fleet, plan, context),
+            alternatives=_alternatives(row, column, here, fleet, plan, binds),
             binds=binds,
             model=context.model_label,
             model_is_fallback=bool(context.fallback[row]),
             feature_hash=context.feature_hash,
             prices_from=forecast.start,
-            prices_to=forecast.start + timedelta(hours=context.hold_h),
+            prices_to=forecast.start + timedelta(hours=float(plan.lasts_h[row])),
         ),
     )
 
 
-def _words(row: int, column: int, here: int, fleet: Fleet, context: Context, kind: str) -> str:
+def _words(row: int, column: int, here: int, fleet: Fleet, plan: Plan, context: Context) -> str:
     curves, table = fleet.curves, fleet.candidates
-    price, hashprice = _means(context)
+    price, hashprice = _means(row, plan, context)
     before, after = curves.power_w[row, here, 1], curves.power_w[row, column, 1]
     rate_before, rate_after = curves.hashrate_ths[row, here, 1], curves.hashrate_ths[row, column, 1]
     money = f"at {price:.3f} USD/kWh and {1000.0 * hashprice:.1f} USD/PH/day"
-    if kind == "curtailment":
+    if plan.curtailed[row]:
         return f"the site's power cap asks for {before - after:.0f} W less here"
     if table.stops[row, column]:
         j_th = before / rate_before if rate_before > 0 else float("nan")
@@ -137,15 +137,17 @@ def _words(row: int, column: int, here: int, fleet: Fleet, context: Context, kin
     return f"{after - before:.0f} W more earn {won:.2f} and cost {cost:.2f} USD/day {money}"
 
 
-def _inputs(row: int, here: int, unit: Unit, fleet: Fleet, context: Context) -> dict[str, float | str | None]:
-    price, hashprice = _means(context)
+def _inputs(
+    row: int, here: int, unit: Unit, fleet: Fleet, plan: Plan, context: Context
+) -> dict[str, float | str | None]:
+    price, hashprice = _means(row, plan, context)
     curves = fleet.curves
     return {
         "price_usd_per_kwh": known(price),
         "price_source": context.forecast.price_source,
         "hashprice_usd_per_ths_day": known(hashprice),
         "hashprice_source": context.forecast.hashprice_source,
-        "hold_h": context.hold_h,
+        "planned_h": known(float(plan.lasts_h[row])),
         "rated_hashrate_ths": known(unit.rated_hashrate_ths),
         "rated_power_w": known(unit.rated_power_w),
         "present_power_w": known(float(fleet.present_power_w[row])),
@@ -156,10 +158,10 @@ def _inputs(row: int, here: int, unit: Unit, fleet: Fleet, context: Context) -> 
 
 
 def _alternatives(
-    row: int, column: int, here: int, fleet: Fleet, plan: Plan, limits: Limits
+    row: int, column: int, here: int, fleet: Fleet, plan: Plan, limiting: Sequence[str]
 ) -> list[Alternative]:
     """The three best candidates that were not taken; staying is always among them."""
-    profit = fleet.curves.profit_usd_per_day[row, :, 1]
+    profit = plan.profit[row, :, 1]
     order = [
         int(k)
         for k in np.argsort(-np.nan_to_num(profit, nan=-np.inf), kind="stable")
@@ -173,7 +175,7 @@ def _alternatives(
         elif not fleet.candidates.permitted[row, k]:
             reason = "outside bounds"
         elif profit[k] > profit[column]:
-            binds = "; ".join(plan.binds[row]) or "a limit of the site"
+            binds = "; ".join(limiting) or "a limit of the site"
             reason = f"earns more, but: {binds}"
         else:
             reason = f"earns {profit[column] - profit[k]:.2f} USD/day less"
@@ -203,7 +205,9 @@ def _steps(unit: Unit, target: Setting, settle_s: float, *, restarts: bool) -> l
     return steps
 
 
-def _means(context: Context) -> tuple[float, float]:
-    steps = max(1, round(context.hold_h / context.forecast.step_h))
-    price = float(np.mean(context.forecast.price_usd_per_kwh[:steps]))
-    return price, float(np.mean(context.forecast.hashprice_usd_per_ths_day[:steps]))
+def _means(row: int, plan: Plan, context: Context) -> tuple[float, float]:
+    """Mean price and hashprice over the hours that the plan keeps what it chose."""
+    forecast = context.forecast
+    steps = max(1, round(float(plan.lasts_h[row]) / forecast.step_h))
+    price = float(np.mean(forecast.price_usd_per_kwh[:steps]))
+    return price, float(np.mean(forecast.hashprice_usd_per_ths_day[:steps]))

@@ -1,0 +1,32 @@
+"""Words for what shaped a miner's choice."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agent.planner.decide import Fleet, Limits, Plan
+
+
+def binding_words(row: int, fleet: Fleet, limits: Limits, plan: Plan) -> list[str]:
+    """What stands between one miner and the candidate that would earn most over the same hours."""
+    table = fleet.candidates
+    profit = np.where(table.permitted[row], plan.profit[row, :, 1], -np.inf)
+    profit = np.where(np.isfinite(profit), profit, -np.inf)
+    best, here = int(profit.argmax()), int(table.current[row])
+    words: list[str] = []
+    if fleet.held_back[row] is not None:
+        words.append(str(fleet.held_back[row]))
+    if fleet.held_h[row] > 0.0:
+        words.append(f"in hold for {fleet.held_h[row]:.1f} h more")
+    if plan.worn_out[row, best]:
+        words.append("today's restart budget is used up")
+    if plan.too_hot[row, best]:
+        words.append(f"predicted chip temperature over {fleet.chip_max_c[row]:g} C")
+    elif here >= 0 and best != here and plan.possible[row, best] and not plan.pays[row, best]:
+        gain = np.sort(plan.profit[row, best] - plan.profit[row, here])
+        least = limits.minimum_gain_usd_per_day
+        if gain[1] > 0.0:
+            words.append(f"gain not sure enough: lower bound {gain[0]:+.2f}, needs {least:+.2f} USD/day")
+    if plan.power_price_usd_per_w_day > 0.0 and fleet.held_back[row] is None:
+        words.append(f"site power cap of {limits.cap_w / 1000.0:g} kW")
+    return words
