@@ -20,6 +20,7 @@ from agent.inference import Curves
 from agent.planner.allocate import allocate
 from agent.planner.candidates import Candidates
 from agent.planner.decide import Fleet, Limits, decide
+from agent.planner.margins import Horizon
 from agent.setting import Knob, Setting
 
 
@@ -47,9 +48,11 @@ def fleet(miners: int, count: int, seed: int) -> Fleet:
         settings=(settings,) * miners,
         shares=share,
         stops=np.zeros(share.shape, dtype=np.bool_),
-        lost_hashing_h=np.zeros(share.shape),
+        loss_h=np.full(share.shape, 0.1),
+        wake_loss_h=np.full(share.shape, 0.2),
         settle_s=np.full(share.shape, 300.0),
         restarts=np.zeros(share.shape, dtype=np.bool_),
+        wears=np.zeros(share.shape, dtype=np.bool_),
         permitted=np.ones(share.shape, dtype=np.bool_),
         current=np.full(miners, count - 1, dtype=np.int64),
         nominal=np.full(miners, count - 1, dtype=np.int64),
@@ -62,7 +65,17 @@ def fleet(miners: int, count: int, seed: int) -> Fleet:
         rated_power_w=rated_w[:, 0],
         held_back=(None,) * miners,
         restarts_left=np.full(miners, 4, dtype=np.int64),
+        held_h=np.zeros(miners),
     )
+
+
+def prices(hours: int, step_h: float, seed: int) -> Horizon:
+    """A day and a night of prices, over and over, with noise."""
+    steps = round(hours / step_h)
+    hour = step_h * np.arange(steps)
+    rng = np.random.default_rng(seed)
+    price = 0.06 + 0.03 * np.sin(2.0 * np.pi * hour / 24.0) + 0.01 * rng.standard_normal(steps)
+    return Horizon(step_h, np.full(steps, 0.05), price)
 
 
 def timed(work: Callable[[], object], runs: int) -> dict[str, float]:
@@ -80,11 +93,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time the decision over a large fleet.")
     parser.add_argument("--miners", type=int, default=1000)
     parser.add_argument("--candidates", type=int, default=20)
+    parser.add_argument("--hours", type=int, default=48, help="length of the horizon")
+    parser.add_argument("--step-h", type=float, default=1.0, help="length of its steps in hours")
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="the only format; accepted for symmetry")
     args = parser.parse_args()
     given = fleet(args.miners, args.candidates, args.seed)
+    horizon = prices(args.hours, args.step_h, args.seed)
     free = Limits(cap_w=float("inf"), cap_z=1.28, minimum_gain_usd_per_day=0.05)
     total = float(given.present_power_w.sum())
     capped = Limits(cap_w=0.8 * total, cap_z=1.28, minimum_gain_usd_per_day=0.05)
@@ -92,8 +108,10 @@ def main() -> None:
     report = {
         "miners": args.miners,
         "candidates": args.candidates,
-        "decide": timed(lambda: decide(given, free), args.runs),
-        "decide_capped": timed(lambda: decide(given, capped), args.runs),
+        "horizon_h": args.hours,
+        "step_h": args.step_h,
+        "decide": timed(lambda: decide(given, horizon, free), args.runs),
+        "decide_capped": timed(lambda: decide(given, horizon, capped), args.runs),
         "allocate_capped": timed(
             lambda: allocate(
                 curves.profit_usd_per_day[:, :, 1],

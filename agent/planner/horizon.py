@@ -178,7 +178,6 @@ def look_ahead(prospect: Prospect, *, keep_values: bool = False) -> Outlook:
     count, width = prospect.stops.shape
     steps, hold = prospect.steps, max(1, prospect.hold_steps)
     rows, money = np.arange(count), Steps(prospect)
-    barred = np.where(prospect.allowed & prospect.exists, 0.0, -np.inf)
     end = np.zeros((count, width)) if prospect.after_usd is None else prospect.after_usd
     # later[t] is what is earned from step t on under the best path, by the setting held before it.
     later = {steps: end}
@@ -194,9 +193,7 @@ def look_ahead(prospect: Prospect, *, keep_values: bool = False) -> Outlook:
         window += earning
         if step + hold < steps:
             window -= money.earning(step + hold)
-        entered = window + later[min(step + hold, steps)] + barred
-        if (frozen := _frozen(prospect, step)) is not None:
-            entered[frozen] = -np.inf
+        entered = np.where(may_enter(prospect, step), window + later[min(step + hold, steps)], -np.inf)
         loss, wake_loss = money.losses(step)
         running, waking = entered - loss, entered - wake_loss
         target = np.where(prospect.stops, waking.argmax(axis=1)[:, None], running.argmax(axis=1)[:, None])
@@ -228,11 +225,13 @@ def changes_of(path: Ints, current: Ints) -> Bools:
     return np.asarray(np.diff(path, axis=1, prepend=current[:, None]) != 0)
 
 
-def _frozen(prospect: Prospect, step: int) -> Bools | None:
-    """[N] miners whose setting stays at this step; None where all may change."""
+def may_enter(prospect: Prospect, step: int) -> Bools:
+    """[N,K] which candidates may be entered at a step."""
+    open_to = prospect.allowed & prospect.exists
     if prospect.may_change is None:
-        return None
-    return np.broadcast_to(~prospect.may_change[..., step], prospect.current.shape)
+        return open_to
+    changing = np.broadcast_to(prospect.may_change[..., step], prospect.current.shape)
+    return open_to & changing[:, None]
 
 
 def _follow(prospect: Prospect, goes: NDArray[np.uint8] | NDArray[np.uint16]) -> Ints:

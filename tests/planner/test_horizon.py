@@ -199,19 +199,42 @@ def test_a_dear_hour_alone_does_not_pay_for_a_restart() -> None:
     assert look_ahead(replace(p, loss_h=np.array([[0.2, 0.2]]))).path[0].tolist() == [1, 1, 0, 1, 1, 1]
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 2))
-def test_the_budget_of_changes_is_kept_and_used_well(seed: int, most: int) -> None:
-    p = replace(prospect(seed, miners=2, steps=5), restart_usd=np.zeros(2))
-    found = look_ahead_within(p, np.full(2, most), p.steps)
+def worn(p: Prospect, row: int, path: tuple[int, ...], first_steps: int) -> int:
+    """Restarts of one path among its first steps."""
+    before = (int(p.current[row]), *path[:-1])
+    return sum(
+        k != at and bool(p.stops[row, at] or p.wears is None or p.wears[row, k])
+        for at, k in zip(before[:first_steps], path[:first_steps], strict=True)
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.integers(0, 2),
+    st.integers(0, 2),
+    st.integers(1, 5),
+    st.integers(1, 2),
+    st.booleans(),
+)
+def test_the_best_path_within_a_budget_of_restarts_is_found(
+    seed: int, one: int, other: int, first_steps: int, hold: int, everything: bool
+) -> None:
+    p = full(seed, hold=hold) if everything else prospect(seed, miners=2, steps=5, hold=hold)
+    most = np.array([one, other])
+    found, free = look_ahead_within(p, most, first_steps), look_ahead(p)
     for row in range(2):
+        over = worn(p, row, tuple(int(k) for k in free.path[row]), first_steps) > most[row]
         path = tuple(int(k) for k in found.path[row])
-        assert changes(p, row, path) <= most
-        assert found.value_usd[row] == pytest.approx(worth(p, row, path), abs=1e-6)
-        paths = [path for path in every_path(p) if changes(p, row, path) <= most]
+        assert worn(p, row, path, first_steps) <= most[row]
+        paths = [path for path in every_path(p) if worn(p, row, path, first_steps) <= most[row]]
         best = max(worth(p, row, other) for other in paths)
-        # a price on changes finds the best on the hull: within one change's worth of the exact one
-        assert found.value_usd[row] <= best + 1e-9
+        assert worth(p, row, path) == pytest.approx(best, abs=1e-9)
+        assert found.value_usd[row] == pytest.approx(best, abs=1e-9)
+        if over and p.held_steps[row] == 0:
+            for k in range(p.stops.shape[1]):
+                own = max((worth(p, row, path) for path in paths if path[0] == k), default=-np.inf)
+                assert found.action_usd[row, k] == pytest.approx(own, abs=1e-9)
 
 
 def test_more_candidates_never_earn_less() -> None:
