@@ -85,6 +85,7 @@ def decision_round(
     fleet = Fleet(
         candidates=table,
         curves=curves,
+        priced_at=(hashprice, price),
         chip_max_c=np.array([_chip_max_c(unit) for unit in units], dtype=np.float64),
         present_power_w=present_power_w,
         rated_power_w=np.nan_to_num(frame.columns["rated_power_w"]),

@@ -60,6 +60,7 @@ def fleet(miners: int, count: int, seed: int) -> Fleet:
     return Fleet(
         candidates=table,
         curves=curves,
+        priced_at=(0.05, 0.07),
         chip_max_c=np.full(miners, 100.0),
         present_power_w=power[:, -1],
         rated_power_w=rated_w[:, 0],

@@ -34,8 +34,8 @@ class Fleet:
 
     Args:
         candidates: what each may be set to.
-        curves: predictions at those candidates, [N,K,3], priced at the means of the horizon and without
-            any change.
+        curves: predictions at those candidates, [N,K,3]; their profit is without any change.
+        priced_at: hashprice after fee and electricity price with PUE at which `curves` are priced.
         chip_max_c: [N] limit of the predicted upper chip temperature; NaN where none is known.
         present_power_w: [N] measured or estimated draw now; NaN where unknown.
         rated_power_w: [N] what to reckon with where the draw is unknown.
@@ -46,6 +46,7 @@ class Fleet:
 
     candidates: Candidates
     curves: Curves
+    priced_at: tuple[float, float]
     chip_max_c: Floats
     present_power_w: Floats
     rated_power_w: Floats
@@ -125,7 +126,7 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     priced = len(ahead) > 0
     if not priced:
         ahead = Horizon(horizon.step_h, np.zeros(1), np.zeros(1))
-    margins = Margins(curves, *ahead.means())
+    margins = Margins(curves, *fleet.priced_at)
 
     free = np.array([reason is None for reason in fleet.held_back], dtype=np.bool_) & known_now & priced
     too_hot = np.nan_to_num(curves.chip_temp_c[:, :, 2], nan=-np.inf) > fleet.chip_max_c[:, None]

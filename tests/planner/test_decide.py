@@ -67,6 +67,7 @@ def fleet(
     return Fleet(
         candidates=candidates,
         curves=curves,
+        priced_at=(HASHPRICE, price),
         chip_max_c=np.full(count, 100.0),
         present_power_w=rated_w[:, 0],
         rated_power_w=rated_w[:, 0],
@@ -231,7 +232,8 @@ def test_whatever_the_inputs_bounds_and_cap_hold(
 def test_prices_in_another_currency_give_the_same_plan() -> None:
     candidates = table()
     one = fleet(candidates, 0.08)
-    scaled = replace(one, curves=replace(one.curves, profit_usd_per_day=one.curves.profit_usd_per_day * 7.0))
+    curves = replace(one.curves, profit_usd_per_day=one.curves.profit_usd_per_day * 7.0)
+    scaled = replace(one, curves=curves, priced_at=(7.0 * HASHPRICE, 7.0 * 0.08))
     dearer = Horizon(1.0, np.full(24, 7.0 * HASHPRICE), np.full(24, 7.0 * 0.08))
     first = decide(one, flat(0.08), replace(NO_CAP, cap_w=9000.0))
     second = decide(scaled, dearer, Limits(cap_w=9000.0, cap_z=1.28, minimum_gain_usd_per_day=0.35))

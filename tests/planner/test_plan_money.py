@@ -60,6 +60,7 @@ def fleet(prices: Horizon, current: int = FULL, spread: float = 0.0) -> Fleet:
             around(rate * 0 + 60.0, rate * 0.0),
             around(profit, half),
         ),
+        priced_at=(hashprice, price),
         chip_max_c=np.array([100.0]),
         present_power_w=power[:, current],
         rated_power_w=np.array([3000.0]),
