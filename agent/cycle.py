@@ -33,6 +33,7 @@ from agent.lake.recorder import LakeRecorder
 from agent.mac_watch import MacWatch
 from agent.meters.site_meters import SiteMeters
 from agent.miner_config import names_of
+from agent.planner.snapshot import ROUND_STATE, pack
 from agent.pool_guard import PoolGuard
 from agent.pool_watch import PoolWatch
 from agent.records import Act, Alert, Recommendation, Summary
@@ -174,6 +175,7 @@ class Cycle:
         )
         self._decided_at = now
         self._keep(self._round.recommendations)
+        self._store.put_state(ROUND_STATE, pack(self._round.snapshot))
 
     def _keep(self, found: Sequence[Recommendation]) -> None:
         """Store proposals; one that stands unchanged keeps its id, so that a person can still approve it."""

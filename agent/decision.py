@@ -23,6 +23,7 @@ from agent.planner.candidates import Candidates, build_candidates
 from agent.planner.decide import Fleet, Limits, Plan, decide
 from agent.planner.margins import Horizon
 from agent.planner.recommend import Context, recommendations
+from agent.planner.snapshot import Snapshot
 from agent.records import Act, Recommendation
 from agent.site import Member, Site
 
@@ -37,6 +38,7 @@ class Round:
 
     Args:
         held_back: per member, why it was not up for decision or is kept, or None.
+        snapshot: all that the plan was made from.
     """
 
     at: datetime
@@ -45,6 +47,7 @@ class Round:
     plan: Plan
     recommendations: tuple[Recommendation, ...]
     held_back: tuple[str | None, ...]
+    snapshot: Snapshot
 
 
 def decision_round(
@@ -116,7 +119,16 @@ def decision_round(
         f"in hold until {until:%H:%M} UTC" if reason is None and until is not None and until > now else reason
         for reason, until in zip(held_back, held_until, strict=True)
     )
-    return Round(now, table, curves, plan, tuple(found), shown)
+    snapshot = Snapshot(
+        at=now,
+        miner_ids=tuple(member.miner_id for member in site.members),
+        fleet=fleet,
+        horizon=horizon,
+        limits=limits,
+        sources=(forecast.price_source, forecast.hashprice_source),
+        model=predictor.label,
+    )
+    return Round(now, table, curves, plan, tuple(found), shown, snapshot)
 
 
 def _held_back(

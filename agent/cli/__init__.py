@@ -42,12 +42,16 @@ SUBCOMMANDS: dict[str, Sub] = {
     "run": Sub("agent.cli.run", None, "Run the agent daemon of one site."),
     "status": Sub("agent.cli.status", None, "Show what the agent sees and recommends."),
     "recommendations": Sub("agent.cli.recommendations", None, "List, approve or reject recommendations."),
+    "plan": Sub("agent.cli.plan", None, "Show what the fleet will do over the coming hours, and what if."),
     "explain": Sub("agent.cli.explain", None, "Say in words why a recommendation was made."),
     "ledger": Sub("agent.cli.ledger", None, "Show expected against realised, act by act."),
     "lake": Sub("agent.cli.lake", "lake", "Check and show a lake of telemetry."),
     "models": Sub("agent.cli.models", None, "Show, verify, compare and promote model bundles."),
     "train": Sub("trainer.cli", "trainer", "Learn power and profit models from telemetry."),
     "dashboard": Sub("dashboard.cli", "dashboard", "Serve the fleet dashboard."),
+    "backtest": Sub(
+        "simulator.backtest.cli", "simulator", "What each way of running a farm would have earned."
+    ),
     "simulate": Sub("simulator.cli", "simulator", "Run simulated miners, or make history."),
 }
 

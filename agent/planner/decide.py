@@ -7,8 +7,8 @@ lower bound of the gain pays for the change; all share the site's power by one p
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
-from math import erf, sqrt
+from dataclasses import asdict, dataclass, replace
+from math import erf, inf, isfinite, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,21 @@ class Limits:
     minimum_gain_usd_per_day: float
     hold_h: float = 0.0
     restart_usd: float = 0.0
+
+    def to_dict(self) -> dict[str, float | None]:
+        """JSON form; no cap is None."""
+        return asdict(self) | {"cap_w": self.cap_w if isfinite(self.cap_w) else None}
+
+    @staticmethod
+    def from_dict(data: dict[str, float | None]) -> Limits:
+        """Inverse of `to_dict`.
+
+        Raises:
+            TypeError: not limits.
+        """
+        cap_w = data["cap_w"]
+        others = {name: float(value) for name, value in data.items() if name != "cap_w" and value is not None}
+        return Limits(cap_w=inf if cap_w is None else float(cap_w), **others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,201 @@
+"""`hashmargin plan`: what the fleet will do and earn over the coming hours, and what if."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agent.cli.stored import site_store
+from agent.cli.tables import console_for, short
+from agent.errors import InputError, StoreError
+from agent.planner.decide import Plan, decide
+from agent.planner.preview import Course, course, what_if
+from agent.planner.snapshot import ROUND_STATE, Snapshot, unpack
+from agent.records import SettingRecord
+
+_BAR = 14
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `plan`."""
+    app.command("plan")(plan)
+
+
+def plan(
+    config: Annotated[Path, typer.Option(help="The site file.", envvar="HASHMARGIN_CONFIG")],
+    what_if_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what-if",
+            metavar="CHANGE",
+            help="Plan as if something were otherwise: price=0.09 (USD/kWh), price*1.2, hashprice-5 "
+            "(USD/PH/day), cap=400 (kW), hold=4 (h), gain=0.1, restarts=1. May be given several times.",
+        ),
+    ] = None,
+    miner: Annotated[str | None, typer.Option(help="Show the settings planned for one miner.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show the plan of the last decision: power, hashing and money of every step, as a table with bars.
+
+    Nothing is asked of a miner and nothing is changed; the agent plans anew at every decision.
+
+    Example: [bold]hashmargin plan --config site.yaml --what-if price=0.09[/bold]
+    """
+    with site_store(config) as store:
+        stored = store.state(ROUND_STATE)
+    if stored is None:
+        raise StoreError("no decision has been made yet; is the agent running?")
+    before = unpack(stored)
+    base = decide(before.fleet, before.horizon, before.limits)
+    snapshot = what_if(before, what_if_ or [])
+    found = decide(snapshot.fleet, snapshot.horizon, snapshot.limits) if what_if_ else base
+    if not len(snapshot.horizon.known()):
+        raise StoreError(f"prices are not known at {before.at:%Y-%m-%d %H:%M} UTC ({before.sources[0]})")
+    row = _row_of(snapshot, miner) if miner is not None else None
+    then, now = course(snapshot.fleet, snapshot.horizon, found), course(before.fleet, before.horizon, base)
+    if json_:
+        typer.echo(json.dumps(_document(snapshot, found, then, row), indent=2))
+        return
+    parts: list[RenderableType] = [_head(snapshot, found, then, now if what_if_ else None, what_if_ or [])]
+    parts.append(_miner_table(snapshot, found, row) if row is not None else _steps_table(snapshot, then))
+    console_for(sys.stdout.isatty()).print(Group(*parts))
+
+
+def _row_of(snapshot: Snapshot, miner: str) -> int:
+    wanted = miner.strip().lower()
+    names = [name.lower() for name in snapshot.miner_ids]
+    if wanted not in names:
+        near = [name for name in snapshot.miner_ids if wanted in name.lower()][:5]
+        hint = f"; near: {', '.join(near)}" if near else "; `hashmargin status` lists them"
+        raise InputError(f"--miner {miner!r} is not a miner of this site{hint}")
+    return names.index(wanted)
+
+
+def _head(snapshot: Snapshot, found: Plan, then: Course, before: Course | None, changes: list[str]) -> Text:
+    horizon = snapshot.horizon.known()
+    hours = len(horizon) * horizon.step_h
+    out = Text()
+    out.append(f"plan of {snapshot.at:%Y-%m-%d %H:%M} UTC", style="bold")
+    out.append(f" for {hours:g} h, {then.planned} of {len(snapshot.miner_ids)} miners; {snapshot.model}\n")
+    out.append(f"electricity: {snapshot.sources[0]}; hashprice: {snapshot.sources[1]}\n", style="dim")
+    profit = float(then.profit_usd.sum())
+    out.append(f"{profit:,.2f} USD", style="bold")
+    energy_kwh = float(then.power_w.sum()) * 0.001 * horizon.step_h
+    out.append(f" for {energy_kwh:,.0f} kWh and {int(then.changes.sum())} changes")
+    if before is not None:
+        own = float(before.profit_usd.sum())
+        out.append(f"; if {', '.join(changes)}. As things are: {own:,.2f} USD", style="yellow")
+    if not found.feasible:
+        out.append(
+            f"\nthe cap cannot be met: the least possible draw is {found.upper_power_w / 1000.0:,.1f} kW",
+            style="red",
+        )
+    for reason, count in sorted(found.left_out.items(), key=lambda pair: -pair[1]):
+        out.append(f"\n{count} left as they are: {reason}", style="dim")
+    return out
+
+
+def _steps_table(snapshot: Snapshot, then: Course) -> Table:
+    horizon = snapshot.horizon.known()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("UTC", no_wrap=True)
+    table.add_column("USD/kWh", justify="right")
+    table.add_column("", no_wrap=True)
+    table.add_column("kW", justify="right")
+    table.add_column("", no_wrap=True)
+    for name in ("PH/s", "USD", "full", "reduced", "stopped", "changes"):
+        table.add_column(name, justify="right")
+    price, power = horizon.price_usd_per_kwh, then.power_w
+    top_price, top_power = max(float(price.max()), 1e-9), max(float(power.max()), 1e-9)
+    for step, at in enumerate(_times(snapshot)):
+        table.add_row(
+            f"{at:%a %H:%M}",
+            f"{price[step]:.4f}",
+            Text(_bar(price[step] / top_price), style="magenta"),
+            f"{power[step] / 1000.0:,.1f}",
+            Text(_bar(power[step] / top_power), style="cyan"),
+            f"{then.hashrate_ths[step] / 1000.0:,.2f}",
+            f"{then.profit_usd[step]:,.2f}",
+            str(then.full[step]),
+            str(then.reduced[step]),
+            str(then.stopped[step]),
+            str(then.changes[step] or ""),
+        )
+    return table
+
+
+def _miner_table(snapshot: Snapshot, found: Plan, row: int) -> RenderableType:
+    name, reason = snapshot.miner_ids[row], snapshot.fleet.held_back[row]
+    if (found.path[row] < 0).any():
+        return Text(f"{name}: no plan ({reason or 'present setting unknown'})")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", title=name)
+    for title in ("from UTC", "setting", "hours"):
+        table.add_column(title, no_wrap=True)
+    settings, times = snapshot.fleet.candidates.settings[row], _times(snapshot)
+    starts = np.flatnonzero(np.diff(found.path[row], prepend=-1) != 0)
+    for start, end in zip(starts, [*starts[1:], len(times)], strict=True):
+        setting = settings[int(found.path[row, start])]
+        hours = (end - start) * snapshot.horizon.step_h
+        table.add_row(f"{times[start]:%a %H:%M}", short(SettingRecord.of(setting)), f"{hours:g}")
+    return table if reason is None else Group(Text(f"{name} is not moved now: {reason}"), table)
+
+
+def _document(snapshot: Snapshot, found: Plan, then: Course, row: int | None) -> dict[str, Any]:
+    horizon = snapshot.horizon.known()
+    steps = [
+        {
+            "at": at.isoformat(),
+            "price_usd_per_kwh": float(horizon.price_usd_per_kwh[i]),
+            "hashprice_usd_per_ths_day": float(horizon.hashprice_usd_per_ths_day[i]),
+            "power_w": float(then.power_w[i]),
+            "upper_power_w": float(then.upper_power_w[i]),
+            "hashrate_ths": float(then.hashrate_ths[i]),
+            "revenue_usd": float(then.revenue_usd[i]),
+            "energy_usd": float(then.energy_usd[i]),
+            "profit_usd": float(then.profit_usd[i]),
+            "full": int(then.full[i]),
+            "reduced": int(then.reduced[i]),
+            "stopped": int(then.stopped[i]),
+            "changes": int(then.changes[i]),
+        }
+        for i, at in enumerate(_times(snapshot))
+    ]
+    document: dict[str, Any] = {
+        "at": snapshot.at.isoformat(),
+        "step_h": horizon.step_h,
+        "miners": len(snapshot.miner_ids),
+        "planned": then.planned,
+        "profit_usd": float(then.profit_usd.sum()),
+        "feasible": found.feasible,
+        "left_out": found.left_out,
+        "model": snapshot.model,
+        "steps": steps,
+    }
+    if row is not None and (found.path[row] >= 0).all():
+        settings = snapshot.fleet.candidates.settings[row]
+        document["miner"] = {
+            "miner_id": snapshot.miner_ids[row],
+            "settings": [settings[int(k)].to_dict() for k in found.path[row]],
+        }
+    return document
+
+
+def _times(snapshot: Snapshot) -> list[datetime]:
+    horizon = snapshot.horizon.known()
+    return [snapshot.at + timedelta(hours=horizon.step_h * i) for i in range(len(horizon))]
+
+
+def _bar(share: float) -> str:
+    eighths = round(8 * _BAR * min(max(float(share), 0.0), 1.0))
+    return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")

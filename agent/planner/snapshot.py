@@ -1,0 +1,138 @@
+"""What a decision was made from, as bytes: so that a plan can be looked at, and made anew, at any time.
+
+The form is numpy's archive without pickles; anything else is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import DataError, InputError
+from agent.inference import Curves
+from agent.planner.candidates import Candidates
+from agent.planner.decide import Fleet, Limits
+from agent.planner.margins import Horizon
+from agent.setting import Setting
+
+# Of the store's states.
+ROUND_STATE = "round"
+VERSION = 1
+MOST_BYTES = 64 * 1024 * 1024
+_TABLE = ("shares", "stops", "loss_h", "wake_loss_h", "settle_s", "restarts", "wears", "permitted")
+_COLUMNS = ("current", "nominal")
+_CURVES = ("hashrate_ths", "power_w", "chip_temp_c", "profit_usd_per_day")
+_FLEET = ("chip_max_c", "present_power_w", "rated_power_w", "restarts_left", "held_h")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything `decide` was given.
+
+    Args:
+        at: UTC, start of the first step of the horizon.
+        miner_ids: in the order of the fleet.
+        sources: words for where electricity price and hashprice come from.
+        model: words for the predictor.
+    """
+
+    at: datetime
+    miner_ids: tuple[str, ...]
+    fleet: Fleet
+    horizon: Horizon
+    limits: Limits
+    sources: tuple[str, str]
+    model: str
+
+
+def pack(snapshot: Snapshot) -> bytes:
+    """The snapshot as bytes."""
+    fleet, horizon, limits = snapshot.fleet, snapshot.horizon, snapshot.limits
+    facts = {
+        "version": VERSION,
+        "at": snapshot.at.isoformat(),
+        "miner_ids": snapshot.miner_ids,
+        "settings": [[setting.to_dict() for setting in row] for row in fleet.candidates.settings],
+        "held_back": fleet.held_back,
+        "priced_at": fleet.priced_at,
+        "step_h": horizon.step_h,
+        "limits": limits.to_dict(),
+        "sources": snapshot.sources,
+        "model": snapshot.model,
+    }
+    arrays: dict[str, NDArray[Any]] = {
+        "facts": np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
+        "hashprice": horizon.hashprice_usd_per_ths_day,
+        "price": horizon.price_usd_per_kwh,
+    }
+    arrays |= {name: getattr(fleet.candidates, name) for name in (*_TABLE, *_COLUMNS)}
+    arrays |= {f"curve_{name}": getattr(fleet.curves, name).astype(np.float32) for name in _CURVES}
+    arrays |= {name: getattr(fleet, name) for name in _FLEET}
+    out = io.BytesIO()
+    np.savez_compressed(out, allow_pickle=False, **arrays)
+    return out.getvalue()
+
+
+def unpack(data: bytes) -> Snapshot:
+    """The snapshot that `pack` wrote.
+
+    Raises:
+        DataError: it is damaged, or of another version.
+    """
+    if len(data) > MOST_BYTES:
+        raise DataError(f"the stored round has {len(data)} bytes; at most {MOST_BYTES} are read")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        facts = json.loads(arrays["facts"].tobytes())
+        if facts["version"] != VERSION:
+            raise DataError(
+                f"the stored round has version {facts['version']}, this program reads {VERSION}; "
+                "the next decision of the agent replaces it"
+            )
+        return _build(facts, arrays)
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, InputError) as error:
+        raise DataError(f"the stored round cannot be read: {error}") from error
+
+
+def _build(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
+    settings = tuple(tuple(Setting.from_dict(each) for each in row) for row in facts["settings"])
+    count, width = arrays["shares"].shape
+    for name in _TABLE:
+        _expect(arrays[name], name, (count, width))
+    for name in (*_COLUMNS, *_FLEET):
+        _expect(arrays[name], name, (count,))
+    for name in _CURVES:
+        _expect(arrays[f"curve_{name}"], name, (count, width, 3))
+    if not len(settings) == len(facts["miner_ids"]) == len(facts["held_back"]) == count:
+        raise ValueError("its lists differ in length")
+    hashprice, price = (float(value) for value in facts["priced_at"])
+    fleet = Fleet(
+        candidates=Candidates(settings, **{name: arrays[name] for name in (*_TABLE, *_COLUMNS)}),
+        curves=Curves(*(arrays[f"curve_{name}"].astype(np.float64) for name in _CURVES)),
+        priced_at=(hashprice, price),
+        held_back=tuple(facts["held_back"]),
+        **{name: arrays[name] for name in _FLEET},
+    )
+    first, second = facts["sources"]
+    return Snapshot(
+        at=datetime.fromisoformat(facts["at"]),
+        miner_ids=tuple(facts["miner_ids"]),
+        fleet=fleet,
+        horizon=Horizon(float(facts["step_h"]), arrays["hashprice"], arrays["price"]),
+        limits=Limits.from_dict(facts["limits"]),
+        sources=(str(first), str(second)),
+        model=str(facts["model"]),
+    )
+
+
+def _expect(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
