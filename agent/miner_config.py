@@ -71,6 +71,7 @@ class MinerConfig(StrictModel):
     family: Family | None = None
     model: str | None = None
     tags: list[Name] = []
+    circuit: Name | None = None
     credentials: Name | None = None
     ports: PortsConfig = PortsConfig()
     mode: Mode | None = None

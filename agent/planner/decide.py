@@ -18,6 +18,7 @@ from agent.planner.allocate import allocate
 from agent.planner.candidates import Candidates
 from agent.planner.horizon import Prospect, Steps, look_ahead
 from agent.planner.margins import Horizon, Margins
+from agent.planner.nodes import Nodes
 from agent.planner.wear import look_ahead_within
 
 Floats = NDArray[np.float64]
@@ -172,16 +173,15 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     draw = np.where(np.isfinite(fleet.present_power_w), fleet.present_power_w, fleet.rated_power_w)
     fixed_w = float(draw[~free].sum())
 
-    found = allocate(worth, mean_w, sigma_w, cap_w=limits.cap_w, fixed_power_w=fixed_w, z=limits.cap_z)
+    site = Nodes.one(count, limits.cap_w - fixed_w, limits.cap_z)
+    found = allocate(worth, mean_w, sigma_w, site)
     if not found.feasible:
         # Under the cap first: changes that do not pay, holds and the wear budget give way.
         staying = np.zeros((count, width), dtype=np.bool_)
         staying[rows[known_now], table.current[known_now]] = True
         everything = np.where(may_enter | staying, np.nan_to_num(middle), np.nan)
         everything[~free] = np.nan
-        found = allocate(
-            everything, mean_w, sigma_w, cap_w=limits.cap_w, fixed_power_w=fixed_w, z=limits.cap_z
-        )
+        found = allocate(everything, mean_w, sigma_w, site)
 
     chosen = np.where(found.chosen >= 0, found.chosen, table.current)
     moved = (chosen != table.current) & (chosen >= 0) & free
@@ -192,7 +192,7 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     taken = np.where(moved[:, None], np.sort(profit[rows, pick] - profit[rows, here], axis=1), 0.0)
     less = mean_w[rows, pick] < mean_w[rows, here]
     pays_alone = gain[rows, pick, 0] > limits.minimum_gain_usd_per_day
-    curtailed = moved & less & ~pays_alone & (found.power_price_usd_per_w_day > 0)
+    curtailed = moved & less & ~pays_alone & (found.price[0] > 0)
     path = outlook.path.copy()
     path[~known_now] = -1
     different = path[:, 0] != chosen
@@ -213,8 +213,8 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         worn_out=worn_out,
         curtailed=curtailed,
         path=path,
-        power_price_usd_per_w_day=found.power_price_usd_per_w_day,
-        upper_power_w=found.upper_power_w,
+        power_price_usd_per_w_day=float(found.price[0]),
+        upper_power_w=float(found.upper_power_w[0]) + fixed_w,
         feasible=found.feasible,
         left_out={reason: n for reason, n in left_out.items() if n},
     )
