@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 import numpy as np
@@ -42,7 +42,7 @@ class Conditions:
 
 
 # What features use of them, the same for a whole fleet.
-MARKET_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Conditions) if field.name != "at")
+MARKET_COLUMNS: tuple[str, ...] = tuple(each.name for each in fields(Conditions) if each.name != "at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,10 @@ class Forecast:
         price_usd_per_kwh: [S] electricity price per step, PUE not included.
         hashprice_usd_per_ths_day: [S] before pool fee.
         price_source, hashprice_source: words for the stored reasons, naming any fallback in use.
+        price_sigma_usd_per_kwh, hashprice_sigma_usd_per_ths_day: [S] standard deviations, 0 where known;
+            all 0 where not given.
+        pue: [S] power of the site over that of its miners; all 1 where not given.
+        known_until: UTC end of the steps whose electricity price is known; None: that of the last step.
     """
 
     start: datetime
@@ -63,3 +67,20 @@ class Forecast:
     hashprice_usd_per_ths_day: NDArray[np.float64]
     price_source: str
     hashprice_source: str
+    price_sigma_usd_per_kwh: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    hashprice_sigma_usd_per_ths_day: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    known_until: datetime | None = None
+    pue: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def cost_usd_per_kwh(self) -> NDArray[np.float64]:
+        """[S] what a kWh drawn by miners costs, cooling included."""
+        return np.asarray(self.price_usd_per_kwh * self.pue)
+
+    def __post_init__(self) -> None:
+        """Give what was left out its length."""
+        if not len(self.pue):
+            object.__setattr__(self, "pue", np.ones(len(self.price_usd_per_kwh)))
+        for name in ("price_sigma_usd_per_kwh", "hashprice_sigma_usd_per_ths_day"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.zeros(len(self.price_usd_per_kwh)))

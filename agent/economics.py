@@ -1,25 +1,31 @@
-"""Hashprice, tariff and their forecasts: from what a site file says to money per hour.
+"""Hashprice, tariff and cooling: from what a site file says to money per hour, now and over the horizon.
 
-Prices come from `agent.prices`; a stale or absurd one becomes NaN here, and NaN never moves a miner.
+Where figures come from is left to `agent.sources`; a stale or absurd one is NaN here, and NaN never moves
+a miner.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.conditions import Conditions, Forecast
-from agent.config import FixedTariff, MarketConfig, SeriesTariff, SiteConfig, TimeOfUseTariff
-from agent.errors import ConfigError, DataError
-from agent.market_history import tariff_rank, trends
-from agent.prices import MarketSeries, Series, read_market, read_prices
+from agent.config import SiteConfig
+from agent.cooling import Cooling
+from agent.demand import DemandMeter
+from agent.errors import DataError
+from agent.market import Market
+from agent.market_history import tariff_rank
+from agent.money_config import SeriesTariff
+from agent.prices import MarketSeries, Series, read_market, read_prices, read_temperatures
+from agent.sources.feed import Feed
+from agent.sources.table import NOTHING, cache_path, market_of, read_table, series_of
+from agent.tariffs import Tariff
 
 Floats = NDArray[np.float64]
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def hashprice_usd_per_ths_day(
@@ -53,31 +59,34 @@ def break_even_usd_per_kwh(
 
 
 class Economics:
-    """The money side of one site, read from its configuration and re-read when a file changes.
+    """The money side of one site, read from its configuration and re-read when a file or a source changes.
 
     Raises:
-        ConfigError, DataError: on creation, if a source cannot be used at all.
+        ConfigError, DataError: on creation, if a file cannot be used at all.
     """
 
     def __init__(self, config: SiteConfig) -> None:
-        self._market = _Market(config.market)
-        self._tariff = _tariff(config)
+        self._market = Market(config.market, _market_feed(config))
+        tariff = config.tariff
+        self._tariff = Tariff(tariff, _price_feed(config))
+        self._cooling = Cooling(config.cooling, config.limits.pue, _weather_feed(config))
+        self.demand = DemandMeter(tariff.demand, tariff.timezone) if tariff.demand is not None else None
 
     def refresh(self) -> list[str]:
-        """Re-read files that changed. Returns what is wrong with them; the last good data stays in use."""
-        return [problem for source in (self._market, self._tariff) if (problem := source.refresh())]
+        """Re-read what changed. Returns what is wrong with it; the last good data stays in use."""
+        sources = (self._market, self._tariff, self._cooling)
+        return [problem for source in sources if (problem := source.refresh())]
 
     def conditions(self, now: datetime) -> Conditions:
         """What holds now; NaN where a source is stale."""
         at = np.array([now.timestamp()], dtype=np.float64)
-        hashprice, coin, _ = self._market.at(at, now)
-        price, _ = self._tariff.at(at, now)
-        rank = tariff_rank(lambda times_s: self._tariff.at(times_s, now)[0], at)
+        market = self._market.at(at, now)
+        rank = tariff_rank(lambda times_s: self._tariff.at(times_s, now).usd_per_kwh, at)
         return Conditions(
             now,
-            float(hashprice[0]),
-            float(coin[0]),
-            float(price[0]),
+            float(market.hashprice[0]),
+            float(market.price_usd_per_btc[0]),
+            float(self._tariff.at(at, now).usd_per_kwh[0]),
             tariff_rank=float(rank[0]),
             **self._market.trends(at),
         )
@@ -86,172 +95,68 @@ class Economics:
         """Conditions over the next `hours` in steps of `step_h`, from `now` on."""
         steps = max(1, round(hours / step_h))
         times = now.timestamp() + 3600.0 * step_h * np.arange(steps, dtype=np.float64)
-        hashprice, _, hash_source = self._market.at(times, now)
-        price, price_source = self._tariff.at(times, now)
-        return Forecast(now, step_h, price, hashprice, price_source, hash_source)
+        market, priced = self._market.at(times, now), self._tariff.at(times, now)
+        pue, pue_words = self._cooling.at(times, now)
+        end_s = float(times[-1]) + 3600.0 * step_h
+        known_s = min(priced.known_until_s, end_s)
+        return Forecast(
+            now,
+            step_h,
+            priced.usd_per_kwh,
+            market.hashprice,
+            f"{priced.words}; {pue_words}",
+            market.words,
+            price_sigma_usd_per_kwh=priced.sigma_usd_per_kwh,
+            hashprice_sigma_usd_per_ths_day=market.sigma,
+            known_until=datetime.fromtimestamp(known_s, UTC),
+            pue=pue,
+        )
+
+    def cost_usd_per_kwh(self, times_s: Floats, now: datetime) -> Floats:
+        """What a kWh drawn by miners costs at `times_s` [S], rising, with cooling; NaN where unknown."""
+        return np.asarray(self._tariff.at(times_s, now).usd_per_kwh * self._cooling.at(times_s, now)[0])
+
+    def pue(self, now: datetime) -> float:
+        """Power of the site over that of its miners, now."""
+        return float(self._cooling.at(np.array([now.timestamp()]), now)[0][0])
+
+    def outside_c(self, times_s: Floats, now: datetime) -> Floats:
+        """Outside temperature at `times_s` [S], rising; NaN where no source says it."""
+        return self._cooling.outside_c(times_s, now)
 
 
-class _File:
-    """A source file with the time stamp it was last read at."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._seen = self._stamp()
-
-    def _stamp(self) -> tuple[int, int] | None:
-        try:
-            info = self.path.stat()
-        except OSError:
-            return None
-        return info.st_mtime_ns, info.st_size
-
-    def changed(self) -> bool:
-        stamp = self._stamp()
-        if stamp is None or stamp == self._seen:
-            return False
-        self._seen = stamp
-        return True
-
-
-class _Market:
-    """Hashprice and coin price; the last known day is carried forward up to `max_age_h`."""
-
-    def __init__(self, config: MarketConfig) -> None:
-        self._config = config
-        self._file = _File(config.path) if config.path is not None else None
-        self._series: MarketSeries | None = read_market(config.path) if config.path is not None else None
-
-    def refresh(self) -> str | None:
-        if self._file is None or not self._file.changed():
-            return None
-        try:
-            self._series = read_market(self._file.path)
-        except DataError as error:
-            return f"market: {error}; the data read before stays in use"
-        return None
-
-    def trends(self, at: Floats) -> dict[str, float]:
-        """What `agent.market_history.trends` says of one moment; nothing where hashprice is fixed."""
-        if self._series is None:
-            return {}
-        return {name: float(values[0]) for name, values in trends(self._series, at).items()}
-
-    def at(self, times_s: Floats, now: datetime) -> tuple[Floats, Floats, str]:
-        fixed = self._config.hashprice_usd_per_ths_day
-        if self._series is None:
-            unknown = np.full(len(times_s), np.nan)
-            return np.full(len(times_s), fixed), unknown, f"fixed at {fixed} USD/TH/day"
-        hashprice, age_h = _carry(self._series.hashprice, times_s, now, self._config.max_age_h)
-        coin, _ = _carry(self._series.price_usd_per_btc, times_s, now, self._config.max_age_h)
-        words = f"{self._config.path} of {age_h:.0f} h ago, held over the horizon"
-        if np.isnan(hashprice[0]):
-            words = (
-                f"{self._config.path} is {age_h:.0f} h old, over the limit of {self._config.max_age_h:g} h"
-            )
-        return hashprice, coin, words
-
-
-def _carry(series: Series, times_s: Floats, now: datetime, max_age_h: float) -> tuple[Floats, float]:
-    """The newest row at or before now, for every time; NaN if it is older than the limit.
-
-    Days after `now` that happen to stand in the file are not looked at: a live site has no such rows,
-    and a recorded one must not see its own future.
-    """
-    index = int(np.searchsorted(series.times_s, now.timestamp(), side="right")) - 1
-    if index < 0:
-        return np.full(len(times_s), np.nan), float("inf")
-    age_h = (now.timestamp() - float(series.times_s[index])) / 3600.0
-    value = float(series.values[index]) if age_h <= max_age_h else float("nan")
-    return np.full(len(times_s), value), age_h
-
-
-class _FixedTariff:
-    def __init__(self, config: FixedTariff) -> None:
-        self._price = config.price_usd_per_kwh
-
-    def refresh(self) -> str | None:
-        return None
-
-    def at(self, times_s: Floats, now: datetime) -> tuple[Floats, str]:
-        return np.full(len(times_s), self._price), f"fixed at {self._price:g} USD/kWh"
-
-
-class _TimeOfUseTariff:
-    """A weekly table in local time. Each minute of the week has one price, worked out once."""
-
-    def __init__(self, config: TimeOfUseTariff) -> None:
-        try:
-            self._zone = ZoneInfo(config.timezone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ConfigError(
-                None, None, "tariff.timezone", f"unknown time zone {config.timezone!r}"
-            ) from error
-        self._name = config.timezone
-        self._table = np.full(7 * 1440, config.otherwise_usd_per_kwh)
-        for period in config.periods:
-            start, end = _minutes(period.from_time), _minutes(period.to_time)
-            length = (end - start) % 1440 or 1440
-            for day in period.days:
-                first = _DAYS.index(day) * 1440 + start
-                self._table[(first + np.arange(length)) % (7 * 1440)] = period.price_usd_per_kwh
-
-    def refresh(self) -> str | None:
-        return None
-
-    def at(self, times_s: Floats, now: datetime) -> tuple[Floats, str]:
-        local = [datetime.fromtimestamp(t, UTC).astimezone(self._zone) for t in times_s]
-        index = [t.weekday() * 1440 + t.hour * 60 + t.minute for t in local]
-        return self._table[index], f"time-of-use table in {self._name}"
-
-
-class _SeriesTariff:
-    """Prices by time. Steps that are not known yet take the same hour of the last known day."""
-
-    def __init__(self, config: SeriesTariff) -> None:
-        self._config = config
-        self._file = _File(config.path)
-        self._series = read_prices(config.path, config.zone)
-
-    def refresh(self) -> str | None:
-        if not self._file.changed():
-            return None
-        try:
-            self._series = read_prices(self._config.path, self._config.zone)
-        except DataError as error:
-            return f"tariff: {error}; the data read before stays in use"
-        return None
-
-    def at(self, times_s: Floats, now: datetime) -> tuple[Floats, str]:
-        values = self._series.at(times_s)
-        words = str(self._config.path)
-        missing = np.isnan(values)
-        if missing.any():
-            limit = timedelta(hours=self._config.max_age_h).total_seconds()
-            for days in range(1, 8):
-                earlier = times_s - 86400.0 * days
-                recent = (now.timestamp() - earlier) <= limit
-                values = np.where(missing & recent, self._series.at(earlier), values)
-                missing = np.isnan(values)
-            words += ", unknown hours as on the last known day"
-        fallback = self._config.fallback_usd_per_kwh
-        if missing.any() and fallback is not None:
-            values = np.where(missing, fallback, values)
-            words += f", else the fallback of {fallback:g} USD/kWh"
-        return values, words
-
-
-_Tariff = _FixedTariff | _TimeOfUseTariff | _SeriesTariff
-
-
-def _tariff(config: SiteConfig) -> _Tariff:
+def _price_feed(config: SiteConfig) -> Feed[Series] | None:
     tariff = config.tariff
-    if isinstance(tariff, FixedTariff):
-        return _FixedTariff(tariff)
-    if isinstance(tariff, TimeOfUseTariff):
-        return _TimeOfUseTariff(tariff)
-    return _SeriesTariff(tariff)
+    if not isinstance(tariff, SeriesTariff):
+        return None
+    if tariff.path is not None:
+        return Feed(tariff.path, lambda path: read_prices(path, tariff.zone))
+    assert tariff.source is not None, "configuration has one of the two"
+    return _source_feed(config, tariff.source, "price_usd_per_kwh")
 
 
-def _minutes(text: str) -> int:
-    hours, minutes = text.split(":")
-    return (int(hours) * 60 + int(minutes)) % 1440 if text != "24:00" else 0
+def _weather_feed(config: SiteConfig) -> Feed[Series] | None:
+    cooling = config.cooling
+    if cooling is None or cooling.outside_c is not None:
+        return None
+    if cooling.path is not None:
+        return Feed(cooling.path, lambda path: read_temperatures(path, cooling.zone))
+    assert cooling.source is not None, "configuration has one of the three"
+    return _source_feed(config, cooling.source, "temp_c")
+
+
+def _market_feed(config: SiteConfig) -> Feed[MarketSeries] | None:
+    market = config.market
+    if market.path is not None:
+        return Feed(market.path, read_market)
+    if market.source is None:
+        return None
+    path = cache_path(config.state_dir, market.source)
+    return Feed(path, lambda file: market_of(read_table(file)), market_of(NOTHING), market.source)
+
+
+def _source_feed(config: SiteConfig, source: str, column: str) -> Feed[Series]:
+    def read(path: Path) -> Series:
+        return series_of(read_table(path), column)
+
+    return Feed(cache_path(config.state_dir, source), read, series_of(NOTHING, column), source)

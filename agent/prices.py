@@ -21,6 +21,7 @@ from agent.errors import DataError
 MAX_FILE_BYTES = 256 * 1024 * 1024
 PRICE_RANGE_USD_PER_KWH = (-5.0, 25.0)
 HASHPRICE_RANGE_USD_PER_THS_DAY = (0.0, 10.0)
+TEMPERATURE_RANGE_C = (-60.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,14 @@ class MarketSeries:
     Args:
         difficulty: of the network.
         fee_share: fees as a share of subsidy and fees.
+        adjustment: Unix seconds of the next change of difficulty and the share by which it rises, if known.
     """
 
     hashprice: Series
     price_usd_per_btc: Series
     difficulty: Series = _NOTHING
     fee_share: Series = _NOTHING
+    adjustment: tuple[float, float] | None = None
 
 
 def read_prices(path: Path, zone: str | None = None) -> Series:
@@ -73,8 +76,24 @@ def read_prices(path: Path, zone: str | None = None) -> Series:
     Raises:
         DataError: names the file, the line and the column.
     """
+    scales = {"price_usd_per_kwh": 1.0, "price_usd_per_mwh": 0.001}
+    return _read_zone(path, zone, scales, PRICE_RANGE_USD_PER_KWH, "USD/kWh")
+
+
+def read_temperatures(path: Path, zone: str | None = None) -> Series:
+    """Read outside temperatures, in C, from a CSV (plain or gzipped) with `time_utc` and `temp_c`.
+
+    Raises:
+        DataError: names the file, the line and the column.
+    """
+    return _read_zone(path, zone, {"temp_c": 1.0}, TEMPERATURE_RANGE_C, "C")
+
+
+def _read_zone(
+    path: Path, zone: str | None, scales: dict[str, float], allowed: tuple[float, float], unit: str
+) -> Series:
     rows = _Rows(path, "time_utc")
-    column, scale = rows.one_of({"price_usd_per_kwh": 1.0, "price_usd_per_mwh": 0.001})
+    column, scale = rows.one_of(scales)
     times: list[float] = []
     values: list[float] = []
     zones: set[str] = set()
@@ -84,9 +103,9 @@ def read_prices(path: Path, zone: str | None = None) -> Series:
         if zone is not None and here != zone:
             continue
         value = rows.number(line, row, column) * scale
-        low, high = PRICE_RANGE_USD_PER_KWH
+        low, high = allowed
         if not low <= value <= high:
-            raise DataError(f"{path}:{line}: {column}: {value:g} USD/kWh is outside {low:g} to {high:g}")
+            raise DataError(f"{path}:{line}: {column}: {value:g} {unit} is outside {low:g} to {high:g}")
         times.append(rows.time(line, row))
         values.append(value)
     if zone is None and len(zones) > 1:
@@ -132,7 +151,10 @@ def read_market(path: Path) -> MarketSeries:
         raise DataError(f"{path}: no rows")
     two_days = 2 * 86400.0
     columns = (hashprices, *(list(column) for column in zip(*others, strict=True)))
-    return MarketSeries(*(_series(path, times, column, longest_hold_s=two_days) for column in columns))
+    hashprice, coin, difficulty, fee_share = (
+        _series(path, times, c, longest_hold_s=two_days) for c in columns
+    )
+    return MarketSeries(hashprice, coin, difficulty, fee_share)
 
 
 def _difficulty(rows: _Rows, line: int, row: dict[str, str | None]) -> float:

@@ -88,12 +88,15 @@ def test_known_hours_come_from_the_series(tmp_path: Path) -> None:
     assert forecast.price_usd_per_kwh.tolist() == pytest.approx([0.040, 0.041, 0.042])
 
 
-def test_hours_beyond_the_series_take_the_same_hour_of_the_day_before(tmp_path: Path) -> None:
+def test_hours_beyond_the_series_are_forecast_from_it_with_a_spread(tmp_path: Path) -> None:
     path = prices(tmp_path, 31)  # the row of NOW is the last
     forecast = Economics(site(tariff=f"kind: series, path: {path}")).forecast(NOW, 4)
     assert forecast.price_usd_per_kwh[0] == pytest.approx(0.040)
-    assert forecast.price_usd_per_kwh[2:].tolist() == pytest.approx([0.018, 0.019])
-    assert "last known day" in forecast.price_source
+    # Above the same hours of the day before (0.017 to 0.019), as the present price is, and less so later.
+    assert ((forecast.price_usd_per_kwh[1:] > 0.019) & (forecast.price_usd_per_kwh[1:] < 0.040)).all()
+    assert forecast.price_sigma_usd_per_kwh[0] == 0.0 and (forecast.price_sigma_usd_per_kwh[1:] > 0.0).all()
+    assert forecast.known_until == NOW + timedelta(hours=1)
+    assert "then a forecast" in forecast.price_source
 
 
 def test_a_stale_series_is_unknown_or_the_stated_fallback(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Where prices come from: fetched off the decision path, checked, and kept for the next start."""
