@@ -62,6 +62,9 @@ class Dispatcher:
         ready: list[Recommendation] = []
         room = _CHANGES_AT_ONCE - len(self._changing)
         for recommendation in self._store.recommendations("approved"):
+            if not recommendation.changes_setting:
+                # Advice is carried out by people; its approval is a record and nothing more.
+                continue
             if recommendation.expires_at <= now:
                 self._store.put_recommendation(recommendation.model_copy(update={"status": "expired"}))
                 continue

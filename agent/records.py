@@ -15,6 +15,7 @@ from agent.setting import Setting
 
 MAX_RECORDS_PER_BATCH = 500
 MAX_TELEMETRY_ROWS = 5000
+MAX_ADVISED_MINERS = 5000
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
 Text = Annotated[str, Field(max_length=2000)]
 
@@ -88,9 +89,10 @@ class Expectation(Record):
 
 
 class Alternative(Record):
-    """A setting that was considered and beaten."""
+    """What was considered and beaten: a setting, or under the setting in force what `label` says."""
 
     setting: SettingRecord
+    label: Text | None = None
     profit_usd_per_day: float
     reason: Text
 
@@ -109,9 +111,27 @@ class Why(Record):
     prices_to: AwareDatetime
 
 
-class Recommendation(Record):
-    """One proposed change. `confidence` is the probability that the gain is above 0."""
+class Advice(Record):
+    """What a person is asked to change that is not a setting: a coin, a pool, or a unit that needs repair.
 
+    `subject` is what the advice is about; one piece of it stands at a time. `miners` are all it concerns.
+    """
+
+    subject: Identifier
+    now: Text
+    then: Text
+    miners: Annotated[list[Identifier], Field(max_length=MAX_ADVISED_MINERS)]
+
+
+class Recommendation(Record):
+    """One proposed change. `confidence` is the probability that the gain is above 0.
+
+    Of type coin_switch, pool_switch and maintenance it carries `advice`, and `proposed` is the setting in
+    force (of several miners the commonest), because nothing is ever sent for it. `schema_version` 2 brought
+    `advice`; a reader of version 1 sees such a record as one that leaves the setting as it is.
+    """
+
+    schema_version: Annotated[int, Field(ge=1)] = 1
     id: Identifier
     type: RecommendationType
     site_id: Identifier
@@ -132,6 +152,12 @@ class Recommendation(Record):
     why: Why
     decided_by: str | None = None
     decided_at: AwareDatetime | None = None
+    advice: Advice | None = None
+
+    @property
+    def changes_setting(self) -> bool:
+        """True if approving it may send something to a miner; False for advice, which people carry out."""
+        return self.advice is None and self.type in ("power_setting", "curtailment")
 
 
 class Act(Record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from agent.records import SettingRecord
+from agent.records import Alternative, Recommendation, SettingRecord
 
 DASH = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
@@ -108,6 +108,27 @@ def setting(value: SettingRecord | None) -> str:
             "frequency_percent": f"{shown} % frequency",
         }.get(value.knob, f"{value.knob} {shown}")
     return "stop" if amount is None else f"{amount} mode"
+
+
+def change_from(value: Recommendation) -> str:
+    """What is so now: the setting, or what advice wants changed."""
+    return value.advice.now if value.advice is not None else setting(value.current)
+
+
+def change_to(value: Recommendation) -> str:
+    """What is proposed: a setting, or what a person is advised to do."""
+    return value.advice.then if value.advice is not None else setting(value.proposed)
+
+
+def choice(value: Alternative) -> str:
+    """What was considered: a setting, or in words."""
+    return value.label if value.label is not None else setting(value.setting)
+
+
+def concerns(value: Recommendation) -> str:
+    """The miner, short, or how many miners."""
+    count = len(value.advice.miners) if value.advice is not None else 1
+    return f"{count} miners" if count > 1 else short_id(value.miner_id)
 
 
 def ago(at: datetime | None, now: datetime) -> str:

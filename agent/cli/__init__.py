@@ -32,6 +32,7 @@ SUBCOMMANDS: dict[str, Sub] = {
     "poll": Sub("agent.cli.poll", None, "Read miners once and print a table."),
     "discover": Sub("agent.cli.discover", None, "Find miners on the network and keep the inventory."),
     "pools": Sub("agent.cli.pools", None, "Show every miner's pools against the trusted list; set them."),
+    "coins": Sub("agent.cli.coins", None, "Compare what SHA-256 coins pay after all costs."),
     "capture": Sub("agent.cli.capture", None, "Save one miner's raw replies, redacted."),
     "decode": Sub("agent.cli.decode", None, "Turn saved replies into a Reading."),
     "devices": Sub(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,9 @@ import typer
 from agent.cli.stored import site_store
 from agent.errors import InputError
 from agent.records import Act, Recommendation
+from agent.store import Store
+
+_NEAR = 3
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +27,9 @@ def explain(
         str, typer.Argument(metavar="ID", help="Id from `recommendations list` or `ledger`.")
     ],
     config: Annotated[Path, typer.Option(help="The site file.", envvar="HASHMARGIN_CONFIG")],
-    json_: Annotated[bool, typer.Option("--json", help="Print the stored record.")] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document: the record, its acts and the words.")
+    ] = False,
 ) -> None:
     """Say why a recommendation was made, what else was considered, and what happened.
 
@@ -31,45 +38,138 @@ def explain(
     with site_store(config) as store:
         found = store.recommendation(identifier)
         if found is None:
-            raise InputError(
-                f"{identifier}: no such recommendation; see: hashmargin recommendations list --all"
-            )
+            raise InputError(_unknown(identifier, store))
         acts = [act for act in store.acts(limit=100_000) if act.recommendation_id == identifier]
+    acts.sort(key=lambda act: act.intended_at)
+    told = words(found, acts)
     if json_:
-        typer.echo(found.model_dump_json(indent=2))
+        document = {
+            "recommendation": found.model_dump(mode="json"),
+            "acts": [act.model_dump(mode="json") for act in acts],
+            "words": told,
+        }
+        typer.echo(json.dumps(document, indent=2))
         return
-    typer.echo("\n".join(words(found, acts)))
+    typer.echo("\n".join(told))
 
 
 def words(one: Recommendation, acts: list[Act]) -> list[str]:
     """The explanation, line by line."""
-    gain, expected, why = one.gain_usd_per_day, one.expected, one.why
-    rate, power = expected.hashrate_ths, expected.power_w
-    chance = f"the probability that it is above 0 is {100 * one.confidence:.0f} %"
+    gain, why = one.gain_usd_per_day, one.why
     fallback = " (fallback: no trained model covers this unit)" if why.model_is_fallback else ""
     out = [
-        f"{one.id} ({one.status})",
-        f"{one.miner_id} ({one.model or 'unknown model'}): from {one.current} to {one.proposed}",
+        f"{one.id} ({one.type.replace('_', ' ')}, {one.status})",
+        _what(one),
         "",
         f"Why: {why.summary}.",
-        f"Expected gain {gain.q50:+.2f} USD/day, 80 % interval {gain.q10:+.2f} to {gain.q90:+.2f}; {chance}.",
-        f"Expected rate {rate.q50:.1f} TH/s, 80 % interval {rate.q10:.1f} to {rate.q90:.1f}.",
-        f"Expected power {power.q50:.0f} W, 80 % interval {power.q10:.0f} to {power.q90:.0f}.",
-        f"Judged over {why.prices_from:%Y-%m-%d %H:%M} to {why.prices_to:%Y-%m-%d %H:%M} UTC.",
-        f"Model: {why.model}{fallback}",
+        f"Expected gain {gain.q50:+.2f} USD/day, 80 % interval {gain.q10:+.2f} to {gain.q90:+.2f}; "
+        f"the probability that it is above 0 is {100 * one.confidence:.0f} %.",
+        *_expected(one),
+        f"Judged over {why.prices_from:%Y-%m-%d %H:%M} to {why.prices_to:%Y-%m-%d %H:%M} UTC; "
+        f"it stands until {one.expires_at:%Y-%m-%d %H:%M} UTC.",
+        f"Model: {why.model}{fallback}; feature table {why.feature_hash[:16]}",
         "",
         "Inputs:",
-        *(f"  {name}: {value if value is not None else 'unknown'}" for name, value in why.inputs.items()),
+        *(f"  {name}: {_value(value)}" for name, value in why.inputs.items()),
         "Considered instead:",
-        *(f"  {a.setting}: {a.profit_usd_per_day:+.2f} USD/day; {a.reason}" for a in why.alternatives),
+        *(
+            f"  {a.label or a.setting}: {a.profit_usd_per_day:+.2f} USD/day; {a.reason}"
+            for a in why.alternatives
+        ),
     ]
-    if why.binds:
-        out += ["What binds:", *(f"  {limit}" for limit in why.binds)]
+    if not why.alternatives:
+        out.append("  nothing: there was no other choice")
+    out += ["What binds:", *(f"  {limit}" for limit in why.binds or ["nothing"])]
+    out += ["What would change it:", *(f"  {line}" for line in _turning_points(one))]
     out += ["Steps for a person:", *(f"  {i}. {step}" for i, step in enumerate(one.steps, 1))]
-    if one.decided_by is not None:
-        out.append(f"Decided: {one.status} by {one.decided_by}, {one.decided_at:%Y-%m-%d %H:%M} UTC")
-    for act in sorted(acts, key=lambda act: act.intended_at):
-        out.append(f"Act {act.id}: {act.target}, {act.status}. Sent: {act.sent or 'nothing'}.")
+    return [*out, "What happened:", *(f"  {line}" for line in _afterwards(one, acts))]
+
+
+def _unknown(identifier: str, store: Store) -> str:
+    """The error for an id that is not there, with those that are like it."""
+    known = {one.id: one.miner_id for one in store.recommendations(limit=5000)}
+    near = difflib.get_close_matches(identifier, known, n=_NEAR, cutoff=0.6)
+    near = near or [name for name, miner in known.items() if identifier in (miner, name[: len(identifier)])]
+    like = f"; near it: {', '.join(near[:_NEAR])}" if near else ""
+    return f"{identifier}: no such recommendation{like}; see: hashmargin recommendations list --all"
+
+
+def _what(one: Recommendation) -> str:
+    advice = one.advice
+    if advice is None:
+        return f"{one.miner_id} ({one.model or 'unknown model'}): from {one.current} to {one.proposed}"
+    count = len(advice.miners)
+    whom = f"{count} miners" if count > 1 else f"{one.miner_id} ({one.model or 'unknown model'})"
+    return f"{whom}: from {advice.now} to {advice.then}; the setting stays {one.proposed}"
+
+
+def _expected(one: Recommendation) -> list[str]:
+    rate, power = one.expected.hashrate_ths, one.expected.power_w
+    if one.advice is not None:
+        return [f"Expected rate {rate.q50:.1f} TH/s at {power.q50:.0f} W."]
+    return [
+        f"Expected rate {rate.q50:.1f} TH/s, 80 % interval {rate.q10:.1f} to {rate.q90:.1f}.",
+        f"Expected power {power.q50:.0f} W, 80 % interval {power.q10:.0f} to {power.q90:.0f}.",
+    ]
+
+
+def _turning_points(one: Recommendation) -> list[str]:
+    """Where the choice turns, all else as it was; only about, for fee and cooling scale prices a little."""
+    lines = []
+    inputs, before, after = one.why.inputs, one.expected_current, one.expected
+    price, hashprice = inputs.get("price_usd_per_kwh"), inputs.get("hashprice_usd_per_ths_day")
+    gain = one.gain_usd_per_day.q50
+    if before is not None and isinstance(price, float) and isinstance(hashprice, float):
+        kwh = 0.024 * (after.power_w.q50 - before.power_w.q50)
+        rate = after.hashrate_ths.q50 - before.hashrate_ths.q50
+        if abs(kwh) > 1e-6 and price + gain / kwh > 0.0:
+            lines.append(_turns("electricity", price, price + gain / kwh, "USD/kWh"))
+        if abs(rate) > 1e-6 and hashprice - gain / rate > 0.0:
+            lines.append(
+                _turns("hashprice", 1000.0 * hashprice, 1000.0 * (hashprice - gain / rate), "USD/PH/day")
+            )
+    if one.why.alternatives and before is not None:
+        best = max(one.why.alternatives, key=lambda other: other.profit_usd_per_day)
+        short = after.profit_usd_per_day.q50 - best.profit_usd_per_day
+        lines.append(f"the next best, {best.label or best.setting}, is {short:.2f} USD/day behind")
+    lines.append(
+        f"a gain whose lower bound ({one.gain_usd_per_day.q10:+.2f} USD/day) no longer pays for the change"
+    )
+    return lines
+
+
+def _turns(name: str, now: float, then: float, unit: str) -> str:
+    way = "above" if then > now else "below"
+    return f"{name} {way} {then:.4g} {unit} (was {now:.4g}): at about that the gain is gone"
+
+
+def _afterwards(one: Recommendation, acts: list[Act]) -> list[str]:
+    out = []
+    if one.decided_by is not None and one.decided_at is not None:
+        verdict = "rejected" if one.status == "rejected" else "approved"
+        out.append(f"{verdict} by {one.decided_by}, {one.decided_at:%Y-%m-%d %H:%M} UTC")
+    if one.advice is not None:
+        out.append("nothing is ever sent to a miner for this; a person carries it out")
+        return out
+    for act in acts:
+        out.append(f"act {act.id}: {act.target}, {act.status}; sent: {act.sent or 'nothing'}")
         if act.outcome is not None:
-            out.append(f"  Telemetry: {act.outcome}.")
-    return out
+            out.append(f"  telemetry: {act.outcome}")
+        expected = act.expected
+        for name, interval, seen, unit in (
+            ("rate", expected.hashrate_ths, act.observed_hashrate_ths, "TH/s"),
+            ("power", expected.power_w, act.observed_power_w, "W"),
+            ("profit", expected.profit_usd_per_day, act.observed_profit_usd_per_day, "USD/day"),
+        ):
+            if seen is not None:
+                place = "below" if seen < interval.q10 else "above" if seen > interval.q90 else "inside"
+                span = f"{interval.q10:.2f} to {interval.q90:.2f}"
+                out.append(
+                    f"  {name}: expected {interval.q50:.2f}, seen {seen:.2f} {unit}, "
+                    f"{place} its interval of {span}"
+                )
+    return out or ["nothing yet" if one.status == "proposed" else f"nothing was done: {one.status}"]
+
+
+def _value(value: float | str | None) -> str:
+    return "unknown" if value is None else f"{value:.6g}" if isinstance(value, float) else value

@@ -10,6 +10,7 @@ import numpy as np
 
 from agent.records import (
     Act,
+    Advice,
     Alert,
     Alternative,
     Envelope,
@@ -210,6 +211,38 @@ class SampleSite:
             ),
         }
         return Recommendation.model_validate(values | changes)
+
+    def advice(self, kind: str, at: datetime, **changes: Any) -> Recommendation:
+        """A coin_switch, pool_switch or maintenance recommendation, id `rec-` and the kind."""
+        now, then, miners = {
+            "coin_switch": ("BTC", "BCH at stratum+tcp://bch.pool.example:3333", range(self.miners)),
+            "pool_switch": (
+                "stratum+tcp://a.pool.example:3333",
+                "stratum+tcp://b.pool.example:3333",
+                range(6),
+            ),
+            "maintenance": ("70.1 TH/s at 2200 W", "repaired: 105.2 TH/s at 3300 W", range(2, 3)),
+        }[kind]
+        base = self.recommendation(2, at)
+        several = len(miners) > 1
+        present = power_limit(3200.0)
+        stay = Alternative(
+            setting=present, label="leave it as it is", profit_usd_per_day=1.2, reason="costs 0.92 USD/day"
+        )
+        values: dict[str, Any] = {
+            "schema_version": 2,
+            "id": f"rec-{kind}",
+            "type": kind,
+            "miner_id": "several-miners" if several else mac(2),
+            "model": None if several else base.model,
+            "expires_at": at + timedelta(hours=48),
+            "current": present,
+            "proposed": present,
+            "steps": ["With the power off, reseat the cables of board 2"],
+            "why": base.why.model_copy(update={"alternatives": [stay], "binds": []}),
+            "advice": Advice(subject=f"{kind}:x", now=now, then=then, miners=[mac(i) for i in miners]),
+        }
+        return base.model_copy(update=values | changes)
 
     def act(self, i: int, at: datetime, status: str = "confirmed", **changes: Any) -> Act:
         rec = self.recommendation(i, at)

@@ -210,3 +210,27 @@ async def test_no_page_overflows_a_phone_or_complains(
         await page.goto(person.url + path)
         assert await page.evaluate("document.documentElement.scrollWidth") <= 390, path
     assert person.complaints == []
+
+
+async def test_advice_is_read_and_approved_and_its_approval_is_recorded(
+    running: Running, filled: SampleSite, person: Person
+) -> None:
+    advice = [filled.envelope(filled.advice(kind, NOW)) for kind in ("coin_switch", "maintenance")]
+    assert (await running.deliver(advice)).status_code == 200
+    page = await person.sign_in("/recommendations")
+    row = page.locator("#recs .rec").filter(has_text="repaired: 105.2 TH/s")
+    await expect(row).to_contain_text("maintenance")
+    await expect(row).to_contain_text("for a person")
+    await page.goto(f"{person.url}/sites/quarry/recommendations/rec-maintenance")
+    await expect(page.locator("#decide")).to_contain_text("Nothing is sent to a miner")
+    await expect(page.locator("#why")).to_contain_text("Steps for a person")
+    await page.get_by_role("button", name="Approve").click()
+    await expect(page.locator("#decide")).to_contain_text("Approved by maria")
+    async with running.client() as client:
+        answer = await client.get("/api/v1/sites/quarry/decisions", headers=running.bearer())
+    assert [d.recommendation_id for d in Decisions.model_validate(answer.json()).decisions] == [
+        "rec-maintenance"
+    ]
+    await page.goto(f"{person.url}/sites/quarry/recommendations/rec-coin_switch")
+    await expect(page.locator("#head")).to_contain_text("12 miners")
+    assert person.complaints == []

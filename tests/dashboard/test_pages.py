@@ -215,3 +215,39 @@ async def test_a_site_that_reports_rarely_is_given_longer(running: Running, site
     assert "1 of 2 sites heard" in await page(running, "/")
     running.clock.advance(timedelta(hours=1, minutes=1).total_seconds())
     assert "0 of 2 sites heard" in await page(running, "/")
+
+
+@pytest.mark.parametrize(
+    ("kind", "then", "whom"),
+    [
+        ("coin_switch", "BCH at stratum+tcp://bch.pool.example:3333", "12 miners"),
+        ("pool_switch", "stratum+tcp://b.pool.example:3333", "6 miners"),
+        ("maintenance", "repaired: 105.2 TH/s at 3300 W", mac(2)),
+    ],
+)
+async def test_advice_says_what_a_person_does_and_that_nothing_is_sent(
+    running: Running, kind: str, then: str, whom: str
+) -> None:
+    site = SampleSite(miners=12)
+    envelopes = [*site.day(NOW, hours=1), site.envelope(site.advice(kind, NOW))]
+    assert (await running.deliver(envelopes)).status_code == 200
+    listed = await page(running, "/recommendations")
+    assert then in listed
+    assert "for a person" in listed
+    assert f'<span class="badge plain">{kind.replace("_", " ")}</span>' in listed
+    whole = await page(running, f"/sites/quarry/recommendations/rec-{kind}")
+    assert then in whole
+    assert whom in whole
+    assert "Nothing is sent to a miner" in whole
+    assert ("hashmargin pools set" in whole) == (kind != "maintenance")
+    assert "leave it as it is" in whole
+    assert "reseat the cables of board 2" in whole
+    assert "3,200 W" not in whole
+
+
+async def test_a_change_of_setting_does_not_claim_that_nothing_is_sent(
+    running: Running, filled: SampleSite
+) -> None:
+    whole = await page(running, "/sites/quarry/recommendations/rec-0")
+    assert "Nothing is sent to a miner" not in whole
+    assert "for a person" not in await page(running, "/recommendations")
