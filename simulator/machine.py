@@ -17,7 +17,7 @@ from agent.clock import Clock
 from agent.errors import InputError
 from simulator.dynamics import Dynamics, Settings
 from simulator.machine_state import POWER_MODES, WORK_MODES, BoardState, MachineState, PoolEntry
-from simulator.physics import draw_units
+from simulator.physics import Units, draw_units
 from simulator.physics_file import ModelPhysics, PowerControl, Sensor
 from simulator.snapshot import Snapshot
 from simulator.weather import Ambient, constant
@@ -97,6 +97,11 @@ class Machine:
         self.on_boot: Callable[[], None] | None = None
         if missing_boards:
             self._dynamics.missing = self._checked_boards(missing_boards)
+
+    @property
+    def units(self) -> Units:
+        """What distinguishes this unit from its siblings: arrays of one."""
+        return self._dynamics.units
 
     @property
     def default_power_limit_w(self) -> float | None:

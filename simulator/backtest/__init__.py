@@ -1,0 +1,1 @@
+"""What policies would have earned: a simulated farm against recorded prices, without sockets or waiting."""

@@ -1,0 +1,147 @@
+"""What is believed of the units' curves at each step: by models and learning, by the truth, or wrongly.
+
+The models know nothing of the farm's physics: they see its telemetry alone, as a live agent does.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.bundle import Bundle
+from agent.inference import Curves
+from simulator.backtest.ledger import Standing
+from simulator.backtest.scene import Scene
+from simulator.backtest.telemetry import Telemetry
+from simulator.backtest.watching import MarketMoments, PricedAt, Watching
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+class Beliefs(Protocol):
+    """Curves by step. `label` says in words what stands behind them."""
+
+    label: str
+
+    def observe(self, step: int, standing: Standing, restarted: Bools) -> None:
+        """Take in what the units show during a step, under the settings in force."""
+        ...
+
+    def curves(self, step: int, standing: Standing) -> tuple[Curves, PricedAt]:
+        """Curves [N,K,3] as believed at the beginning of a step, and what they are priced at."""
+        ...
+
+
+class TrueCurves:
+    """The truth at the temperature of the step, without doubt."""
+
+    label = "true curves"
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    def observe(self, step: int, standing: Standing, restarted: Bools) -> None:
+        """See `Beliefs`."""
+
+    def curves(self, step: int, standing: Standing) -> tuple[Curves, PricedAt]:
+        """See `Beliefs`."""
+        scene = self._scene
+        exists = scene.farm.exists
+        rate = np.where(exists, scene.rate_ths(step), np.nan)
+        power = np.where(exists, 1000.0 * scene.power_kw(step), np.nan)
+        chip = self._hottest(step)
+        return _certain(rate, power, chip, _prices(scene, step))
+
+    def _hottest(self, step: int) -> Floats:
+        """[N,K] chip temperature that each candidate reaches while it would be held."""
+        scene = self._scene
+        last = min(step + scene.rules.hold_steps, scene.grid.steps)
+        return np.asarray(np.max([scene.chip_c(at) for at in range(step, last)], axis=0))
+
+
+class LearnedCurves:
+    """A model bundle (or the hardware profiles) on the farm's telemetry, corrected by per-unit learning.
+
+    Args:
+        bundle: trained models; None for the profiles' own curves.
+        learning: correct each unit's curve by its own residuals.
+        metered, seed: see `Telemetry`.
+        look_every_s: telemetry is looked at this often.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        bundle: Bundle | None,
+        *,
+        learning: bool = True,
+        metered: float = 0.5,
+        seed: int = 1,
+        look_every_s: float = 3 * 3600.0,
+    ) -> None:
+        self._scene = scene
+        grid = scene.grid
+        self._telemetry = Telemetry(scene, metered, seed)
+        shares = scene.farm.candidates.shares
+        self._watching = Watching(self._telemetry.units, bundle, learning=learning, shares=shares)
+        self.label = self._watching.label
+        self._market = MarketMoments(grid.market, grid.prices, grid.times_s)
+        self._look_every = max(1, round(look_every_s / grid.step_s))
+        self._priced: PricedAt = (float("nan"), float("nan"))
+        self._corrected: Curves | None = None
+        self._quiet = np.zeros(scene.count, dtype=np.bool_)
+
+    def observe(self, step: int, standing: Standing, restarted: Bools) -> None:
+        """See `Beliefs`."""
+        if step % self._look_every == self._look_every - 1:
+            self._look(step, standing, restarted)
+        self._telemetry.pass_step(step, standing, restarted)
+
+    def curves(self, step: int, standing: Standing) -> tuple[Curves, PricedAt]:
+        """See `Beliefs`."""
+        if self._corrected is None:
+            # Nothing was seen yet: the first reading is taken where the unit stands.
+            self._look(step, standing, self._quiet)
+        assert self._corrected is not None
+        return self._corrected, self._priced
+
+    def _look(self, step: int, standing: Standing, restarted: Bools) -> None:
+        frame = self._telemetry.frame(step, 0.9, standing, restarted)
+        self._priced = _prices(self._scene, step)
+        _, self._corrected = self._watching.look(frame, self._market.at(step, frame), self._priced)
+
+
+class ConstantEfficiency:
+    """Other beliefs, bent so that every setting has the J/TH of the nominal one."""
+
+    def __init__(self, scene: Scene, behind: Beliefs) -> None:
+        self._scene, self._behind = scene, behind
+        self.label = f"{behind.label}; the same J/TH at every setting"
+
+    def observe(self, step: int, standing: Standing, restarted: Bools) -> None:
+        """See `Beliefs`."""
+        self._behind.observe(step, standing, restarted)
+
+    def curves(self, step: int, standing: Standing) -> tuple[Curves, PricedAt]:
+        """See `Beliefs`."""
+        found, _ = self._behind.curves(step, standing)
+        rows, nominal = np.arange(self._scene.count), self._scene.farm.start
+        rate, power = found.hashrate_ths[:, :, 1], found.power_w[:, :, 1]
+        j_th = power[rows, nominal] / rate[rows, nominal]
+        stops = self._scene.stops
+        bent = np.where(stops, power, rate * j_th[:, None])
+        return _certain(rate, bent, found.chip_temp_c[:, :, 1], _prices(self._scene, step))
+
+
+def _certain(rate: Floats, power: Floats, chip: Floats, at: PricedAt) -> tuple[Curves, PricedAt]:
+    profit = at[0] * rate - at[1] * 0.024 * power
+    three = (1, 1, 3)
+    return Curves(*(np.tile(values[:, :, None], three) for values in (rate, power, chip, profit))), at
+
+
+def _prices(scene: Scene, step: int) -> PricedAt:
+    """Net hashprice and full electricity price of a step."""
+    return float(scene.grid.net_hashprice[step]), float(scene.grid.cost_usd_per_kwh[step])
