@@ -45,6 +45,7 @@ schemas: $(VENV)/.dev-ready ## regenerate the JSON Schemas of the YAML files
 	@$(BIN)/hashmargin hardware schema > configs/hardware.schema.json
 	@$(BIN)/hashmargin config schema > configs/site.schema.json
 	@$(BIN)/hashmargin pools schema > configs/pools.schema.json
+	@$(BIN)/hashmargin coins schema > configs/coins.schema.json
 
 lock: $(VENV)/.dev-ready ## refresh requirements/*.txt from pyproject.toml
 	@packaging/lock

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from agent.advice.config import AdviceConfig
 from agent.devices.device import Credentials, Endpoint, Ports
 from agent.errors import ConfigError, InputError
+from agent.learning.config import LearningConfig
+from agent.limits_config import LimitsConfig, check_circuits
 from agent.meters.config import MAX_METERS, MeterConfig, anchor_meters, check_meters
 from agent.miner_config import (
     BoundsOverride,
@@ -28,7 +31,9 @@ from agent.miner_config import (
     refuse_twins,
     twins,
 )
+from agent.money_config import CoolingConfig, MarketConfig, SeriesTariff, TariffConfig
 from agent.pool_guard import PoolGuard
+from agent.sources.config import Sources, anchor_sources, check_sources
 from agent.yamlfile import StrictModel, load_yaml, parse_tree
 
 # What one miner may say is `agent.miner_config`'s; whoever reads a site file finds it here as well.
@@ -59,67 +64,6 @@ class CredentialConfig(StrictModel):
         return self
 
 
-class FixedTariff(StrictModel):
-    """One price at all times."""
-
-    kind: Literal["fixed"]
-    price_usd_per_kwh: Annotated[float, Field(ge=-5.0, le=5.0)]
-
-
-class TariffPeriod(StrictModel):
-    """A price on given weekdays between two local times; `to` before `from` runs past midnight."""
-
-    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]]
-    from_time: Annotated[str, Field(alias="from", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
-    to_time: Annotated[str, Field(alias="to", pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
-    price_usd_per_kwh: Annotated[float, Field(ge=-5.0, le=5.0)]
-
-
-class TimeOfUseTariff(StrictModel):
-    """A weekly table in local time; `otherwise_usd_per_kwh` applies outside every period."""
-
-    kind: Literal["time_of_use"]
-    timezone: str
-    periods: Annotated[list[TariffPeriod], Field(min_length=1)]
-    otherwise_usd_per_kwh: Annotated[float, Field(ge=-5.0, le=5.0)]
-
-
-class SeriesTariff(StrictModel):
-    """Prices by time from a CSV: `time_utc` with `price_usd_per_mwh` or `price_usd_per_kwh`."""
-
-    kind: Literal["series"]
-    path: Path
-    zone: str | None = None
-    max_age_h: Annotated[float, Field(gt=0.0)] = 26.0
-    fallback_usd_per_kwh: Annotated[float, Field(ge=-5.0, le=5.0)] | None = None
-
-
-class MarketConfig(StrictModel):
-    """Hashprice, or what it is computed from: a CSV by date, or one fixed figure."""
-
-    path: Path | None = None
-    hashprice_usd_per_ths_day: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
-    max_age_h: Annotated[float, Field(gt=0.0)] = 50.0
-    pool_fee_share: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.02
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.path is None) == (self.hashprice_usd_per_ths_day is None):
-            raise ValueError("needs exactly one of path and hashprice_usd_per_ths_day")
-        return self
-
-
-class LimitsConfig(StrictModel):
-    """What the whole site must keep to."""
-
-    power_cap_w: Annotated[float, Field(gt=0.0)] | None = None
-    cap_confidence: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.9
-    pue: Annotated[float, Field(ge=1.0, le=3.0)] = 1.0
-    restarts_per_day: Annotated[int, Field(ge=0, le=96)] | None = None
-    minimum_hold_h: Annotated[float, Field(ge=0.0, le=168.0)] = 2.0
-    minimum_gain_usd_per_day: Annotated[float, Field(ge=0.0)] = 0.05
-
-
 class PollConfig(StrictModel):
     """How miners are polled."""
 
@@ -141,7 +85,7 @@ class DecideConfig(StrictModel):
     """How often decisions are made and how far they look."""
 
     interval_s: Annotated[float, Field(ge=30.0, le=86400.0)] = 300.0
-    horizon_h: Annotated[float, Field(ge=1.0, le=168.0)] = 24.0
+    horizon_h: Annotated[float, Field(ge=1.0, le=168.0)] = 48.0
     recommendation_ttl_s: Annotated[float, Field(ge=60.0, le=86400.0)] = 3600.0
 
 
@@ -201,9 +145,13 @@ class SiteConfig(StrictModel):
     poll: PollConfig = PollConfig()
     decide: DecideConfig = DecideConfig()
     market: MarketConfig
-    tariff: Annotated[FixedTariff | TimeOfUseTariff | SeriesTariff, Field(discriminator="kind")]
+    tariff: TariffConfig
+    sources: Sources = []
+    cooling: CoolingConfig | None = None
     limits: LimitsConfig = LimitsConfig()
     models: ModelsConfig = ModelsConfig()
+    learning: LearningConfig = LearningConfig()
+    advice: AdviceConfig = AdviceConfig()
     dashboard: DashboardConfig | None = None
     lake: LakeConfig | None = None
     credentials: dict[Name, CredentialConfig] = {}
@@ -220,6 +168,12 @@ class SiteConfig(StrictModel):
             raise ValueError("miners: is missing or empty, and there is no inventory: file to take them from")
         if self.lake is not None and self.lake.deliver and self.dashboard is None:
             raise ValueError("lake.deliver needs a dashboard: to deliver to")
+        series = self.tariff.source if isinstance(self.tariff, SeriesTariff) else None
+        cooling = self.cooling.source if self.cooling is not None else None
+        used = {"market.source": self.market.source, "tariff.source": series, "cooling.source": cooling}
+        check_sources(self.sources, used, dashboard=self.dashboard is not None)
+        if self.cooling is not None and self.limits.pue != 1.0:
+            raise ValueError("limits.pue and cooling both say what cooling takes; keep one of them")
         refuse_twins(self.miners)
         for i, miner in enumerate(self.miners):
             if miner.credentials is not None and miner.credentials not in self.credentials:
@@ -229,6 +183,7 @@ class SiteConfig(StrictModel):
         if self.inventory is None:
             # Otherwise the names are known when both files are joined.
             check_meters(self.meters, names_of(self.miners))
+            check_circuits(self.limits, self.miners)
         return self
 
     @field_validator("trusted_pools")
@@ -306,6 +261,10 @@ def _join(config: SiteConfig, path: Path, inventory: Path) -> SiteConfig:
         check_meters(config.meters, names_of(miners))
     except ValueError as error:
         raise ConfigError(path, None, "meters", str(error)) from error
+    try:
+        check_circuits(config.limits, miners)
+    except ValueError as error:
+        raise ConfigError(path, None, "limits", str(error)) from error
     return config.model_copy(update={"miners": miners})
 
 
@@ -349,6 +308,9 @@ def _anchor(config: SiteConfig, folder: Path) -> SiteConfig:
     tariff = config.tariff
     if isinstance(tariff, SeriesTariff):
         tariff = tariff.model_copy(update={"path": at(tariff.path)})
+    cooling = config.cooling
+    if cooling is not None:
+        cooling = cooling.model_copy(update={"path": at(cooling.path)})
     dashboard = config.dashboard
     if dashboard is not None:
         dashboard = dashboard.model_copy(update={"token_file": at(dashboard.token_file)})
@@ -365,10 +327,13 @@ def _anchor(config: SiteConfig, folder: Path) -> SiteConfig:
             "hardware_dir": at(config.hardware_dir),
             "inventory": at(config.inventory),
             "tariff": tariff,
+            "cooling": cooling,
+            "sources": anchor_sources(config.sources, folder),
             "dashboard": dashboard,
             "lake": lake,
             "credentials": logins,
             "meters": anchor_meters(config.meters, folder),
+            "advice": config.advice.model_copy(update={"coins": at(config.advice.coins)}),
             "market": config.market.model_copy(update={"path": at(config.market.path)}),
             "models": config.models.model_copy(update={"bundle": at(config.models.bundle)}),
         }

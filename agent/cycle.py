@@ -15,6 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.actuation import Actuator
+from agent.advice.desk import STATE_NAME as POOL_WORK_STATE
+from agent.advice.desk import open_desk
+from agent.advice.record import Round as AdviceRound
+from agent.advice.record import Standing
 from agent.clock import Clock
 from agent.conditions import Conditions
 from agent.config import SiteConfig
@@ -25,18 +29,20 @@ from agent.drift.watch import DriftWatch
 from agent.economics import Economics as Money
 from agent.economics import profit_usd_per_day
 from agent.errors import BundleError, DataError, StoreError
-from agent.features import FeatureState
+from agent.features import FeatureState, feature_hash
 from agent.fleet import FleetFrame, Unit, build_frame
 from agent.health_watch import HealthWatch
 from agent.inference import Curves, Economics, Predictor, choose_predictor
 from agent.lake.recorder import LakeRecorder
+from agent.learning.live import DAMAGED_NAME, Learner
+from agent.learning.live import STATE_NAME as LEARNING_STATE
 from agent.mac_watch import MacWatch
 from agent.meters.site_meters import SiteMeters
 from agent.miner_config import names_of
 from agent.planner.snapshot import ROUND_STATE, pack
 from agent.pool_guard import PoolGuard
 from agent.pool_watch import PoolWatch
-from agent.records import Act, Alert, Recommendation, Summary
+from agent.records import Act, Alert, Recommendation, SettingRecord, Summary
 from agent.site import Site
 from agent.store import Store
 from agent.summary import summarise
@@ -77,6 +83,8 @@ class Cycle:
         self._drift = DriftWatch(len(site.members), store.state("drift"))
         self._lake = LakeRecorder(config, store, clock, [alert.key for alert in store.alerts()])
         self._modelled_w: NDArray[np.float64] | None = None
+        self._desk = open_desk(config, store.state(POOL_WORK_STATE))
+        self._learner = self._restore_learner()
         self.number = 0
         self.actuator = Actuator(store, site, clock, config.site.id, self._profit_of)
         self.dispatcher = Dispatcher(self.actuator, store, site)
@@ -109,6 +117,7 @@ class Cycle:
         curves = self._present(predictor, features, frame)
         estimated = self._modelled_w = curves.power_w[:, 0, 1]
         self._watch_drift(predictor, frame, features, curves)
+        self._learner.observe(frame, [result.reading for result in results], curves, predictor.bundle_id)
         self._watch(results)
         self.actuator.settle()
         # What people decided counts before a new round can replace what they looked at.
@@ -116,6 +125,7 @@ class Cycle:
         self._take_decisions()
         if self._due(now):
             self._decide(units, frame, features, predictor, estimated)
+        self._advise(results, frame, estimated)
         self._approve_by_mode(now)
         self.dispatcher.start(now)
         summary = self._summarise(frame, predictor, estimated)
@@ -153,7 +163,7 @@ class Cycle:
         # A change that is approved or under way is not decided on again, and what it will draw is taken.
         under_way: list[Act | Recommendation] = [
             *self._store.open_acts(),
-            *self._store.recommendations("approved"),
+            *(r for r in self._store.recommendations("approved") if r.changes_setting),
         ]
         draw = np.where(np.isfinite(measured), measured, estimated)
         rows = {unit.miner_id: i for i, unit in enumerate(units)}
@@ -177,9 +187,47 @@ class Cycle:
         self._keep(self._round.recommendations)
         self._store.put_state(ROUND_STATE, pack(self._round.snapshot))
 
+    def _advise(
+        self, results: Sequence[PollResult], frame: FleetFrame, estimated: NDArray[np.float64]
+    ) -> None:
+        """What people could do that no setting does; seldom, and never sent to a miner."""
+        readings = [result.reading for result in results]
+        ids = [member.miner_id for member in self._site.members]
+        self._desk.observe(zip(ids, readings, strict=True), frame.at)
+        if not self._desk.due(frame.at):
+            return
+        forecast = self._money.forecast(frame.at, self._config.decide.horizon_h)
+        kept = 1.0 - self._config.market.pool_fee_share
+        context = AdviceRound(
+            site_id=self._config.site.id,
+            now=frame.at,
+            stands_h=self._config.advice.stands_h,
+            hashprice_usd_per_ths_day=_mean_interval(
+                kept * forecast.hashprice_usd_per_ths_day, kept * forecast.hashprice_sigma_usd_per_ths_day
+            ),
+            price_usd_per_kwh=_mean_interval(
+                forecast.cost_usd_per_kwh, forecast.price_sigma_usd_per_kwh * forecast.pue
+            ),
+            feature_hash=feature_hash(),
+        )
+        measured, rate = frame.columns["power_w"], frame.columns["hashrate_ths"]
+        draw = np.where(np.isfinite(measured), measured, estimated)
+        standings: list[Standing | None] = []
+        for i, (member, reading) in enumerate(zip(self._site.members, readings, strict=True)):
+            setting = self._site.setting(member, reading)
+            told = setting is not None and np.isfinite(draw[i]) and rate[i] > 0.0
+            model = member.profile.key if member.profile is not None else None
+            standings.append(
+                Standing(member.miner_id, model, SettingRecord.of(setting), float(rate[i]), float(draw[i]))
+                if told and setting is not None
+                else None
+            )
+        declines = self._learner.declines(frame, context.hashprice_usd_per_ths_day, context.price_usd_per_kwh)
+        self._desk.look(context, standings, readings, declines, self._store)
+
     def _keep(self, found: Sequence[Recommendation]) -> None:
         """Store proposals; one that stands unchanged keeps its id, so that a person can still approve it."""
-        standing = {r.miner_id: r for r in self._store.recommendations("proposed")}
+        standing = {r.miner_id: r for r in self._store.recommendations("proposed") if r.changes_setting}
         for new in found:
             old = standing.pop(new.miner_id, None)
             if old is not None and old.proposed == new.proposed and old.current == new.current:
@@ -216,6 +264,8 @@ class Cycle:
     def _approve_by_mode(self, now: datetime) -> None:
         for recommendation in self._store.recommendations("proposed"):
             member = self._site.find(recommendation.miner_id)
+            if not recommendation.changes_setting:
+                continue
             if member is not None and self._site.mode(member) == "apply":
                 words = "automatic (mode apply)"
                 decided = recommendation.model_copy(
@@ -288,6 +338,14 @@ class Cycle:
         state.align(ids)
         return state
 
+    def _restore_learner(self) -> Learner:
+        saved = self._store.state(LEARNING_STATE)
+        learner = Learner(saved)
+        if learner.problem is not None and saved is not None:
+            self._store.put_state(DAMAGED_NAME, saved)
+            self._alert("learning-damaged", self._clock.now(), "warning", learner.problem)
+        return learner
+
     def _save_features(self, now: datetime) -> None:
         if abs((now - self._saved_at).total_seconds()) >= _SAVE_STATE_EVERY_S:
             self._save()
@@ -296,13 +354,15 @@ class Cycle:
     def _save(self) -> None:
         self._store.put_state("features", self._features.to_bytes())
         self._store.put_state("drift", self._drift.to_bytes())
+        self._store.put_state(LEARNING_STATE, self._learner.to_bytes())
         if self._meters:
             self._store.put_state("meters", self._meters.to_bytes())
 
     # -- reporting -------------------------------------------------------------------------------
 
     def _summarise(self, frame: FleetFrame, predictor: Predictor, estimated: NDArray[np.float64]) -> Summary:
-        standing = {r.miner_id: r for r in self._store.recommendations("proposed", "approved", "applying")}
+        open_ = self._store.recommendations("proposed", "approved", "applying")
+        standing = {r.miner_id: r for r in open_ if r.changes_setting}
         return summarise(
             self._site,
             self._config,
@@ -404,6 +464,12 @@ class Cycle:
             pue=self._config.limits.pue,
         )[0]
         return float(value) if np.isfinite(value) else None
+
+
+def _mean_interval(values: NDArray[np.float64], sigma: NDArray[np.float64]) -> tuple[float, float, float]:
+    """q10, q50, q90 of the mean over a horizon whose errors go together."""
+    middle, half = float(np.mean(values)), 1.2815515655446004 * float(np.mean(sigma))
+    return middle - half, middle, middle + half
 
 
 def _says_more(old: Recommendation, new: Recommendation) -> bool:

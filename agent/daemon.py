@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from urllib.parse import quote
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -25,6 +26,7 @@ from agent.hardware.effective import check_overrides
 from agent.notify import Notifier
 from agent.records import Summary
 from agent.site import Site
+from agent.sources.fetching import Fetching, Relay
 from agent.state_lock import sole_holder
 from agent.store import DATABASE, Store, open_store
 from agent.uplink import Uplink
@@ -90,6 +92,8 @@ class Agent:
         if left:
             log.warning("%d acts were left open by the last run and are being resolved by reading", len(left))
         uplink = self._uplink(store)
+        fetching = self._fetching()
+        fetch = asyncio.create_task(fetching.run()) if fetching is not None else None
         scheduler = AsyncIOScheduler(timezone=UTC)
         now = datetime.now(UTC)
         every = self._config.poll.interval_s / self._clock.factor
@@ -102,6 +106,10 @@ class Agent:
             await self._stop.wait()
         finally:
             self._notifier.stopping()
+            if fetch is not None and fetching is not None:
+                fetch.cancel()
+                await asyncio.gather(fetch, return_exceptions=True)
+                await fetching.close()
             # No new work; what is under way comes to its end, because it may be half way to a miner.
             scheduler.pause()
             async with self._working, self._exchanging:
@@ -165,6 +173,17 @@ class Agent:
             log.info("dashboard: %s; records stay queued", error)
         except StoreError as error:
             log.error("dashboard: %s", error)
+
+    def _fetching(self) -> Fetching | None:
+        if not self._config.sources:
+            return None
+        relay, dashboard = None, self._config.dashboard
+        if dashboard is not None:
+            token = read_secret(dashboard.token_file, dashboard.systemd_credential)
+            url = f"{dashboard.url.rstrip('/')}/api/v1/sites/{quote(self._config.site.id, safe='')}"
+            relay = Relay(url, token)
+        folder = self._config.state_dir
+        return Fetching(self._config.sources, folder, self._clock, random.Random(), relay)
 
     def _uplink(self, store: Store) -> Uplink | None:
         dashboard = self._config.dashboard

@@ -54,6 +54,10 @@ class UplinkError(HashmarginError):
     """The dashboard could not be reached or refused a batch; what was to be sent stays queued."""
 
 
+class SourceError(HashmarginError):
+    """Prices or market data could not be fetched or cannot be true; those fetched before stay in use."""
+
+
 class OutOfBounds(HashmarginError):
     """A setting lies outside profile, firmware range and site override; it was not sent."""
 

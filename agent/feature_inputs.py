@@ -15,10 +15,17 @@ from agent.windows import Floats
 
 # What the windows hold, in the order of their arrays.
 SERIES = ("hashrate_ths", "power_w", "chip_temp_c")
-MEANS = ("hashrate_ratio", "power_ratio", "is_hashing", "intake_temp_c", "share_difficulty")
+# Sums over settings x (logarithm of setting_share) and ratios y, of which the tilt of a unit's own curve
+# against the profile's is made; apart for rate and power, which are not always known together.
+TILTED = ("hashrate", "power")
+TILT_MEANS = tuple(f"{side}_tilt_{part}" for side in TILTED for part in ("x", "xx", "y", "xy"))
+MEANS = ("hashrate_ratio", "power_ratio", "is_hashing", "intake_temp_c", "share_difficulty", *TILT_MEANS)
 LOWS = ("steady_j_th", "fan_slack_rpm")
 # Over which windows means are read, and lows.
-MEAN_WINDOWS = {name: ("6h", "24h", "7d") if name.endswith("_ratio") else ("24h",) for name in MEANS}
+MEAN_WINDOWS = {
+    name: ("6h", "24h", "7d") if name.endswith("_ratio") else ("7d",) if name in TILT_MEANS else ("24h",)
+    for name in MEANS
+}
 LOW_WINDOWS = ("7d",)
 # Correlated over 24h: a series with another (or itself) so many half-hours before.
 LAG_BUCKETS = 2
@@ -33,6 +40,8 @@ COUNTERS = ("shares_accepted", "shares_rejected", "shares_stale", "hw_errors")
 # process at least so old, so that neither stops nor ramps count.
 STEADY_SHARE = 0.05
 STEADY_UPTIME_S = 1800.0
+# Settings that differ less, in the logarithm, say nothing of a unit's shape.
+LEAST_SETTING_STD = 0.02
 # Below this share of rated the rate is noise of a unit that does not really hash.
 HASHING_SHARE = 0.02
 
@@ -74,6 +83,17 @@ class Inputs:
         """Least of one of `LOWS` over a window."""
         return self.windows[f"{window}.low.{name}"]
 
+    def setting_variance(self, side: str) -> Floats:
+        """Variance over 7d of the logarithm of the setting, of the readings that tell one of `TILTED`."""
+        x = self.mean_of(f"{side}_tilt_x", "7d")
+        return self.mean_of(f"{side}_tilt_xx", "7d") - x * x
+
+    def tilt(self, side: str) -> Floats:
+        """Least-squares slope over 7d of a ratio to nominal over the logarithm of the setting, per ratio."""
+        x, y, xy = (self.mean_of(f"{side}_tilt_{part}", "7d") for part in ("x", "y", "xy"))
+        variance = self.setting_variance(side)
+        return ratio(ratio(xy - x * y, np.where(variance > LEAST_SETTING_STD**2, variance, 0.0)), y)
+
     def lagged(self, later: str, earlier: str) -> Floats:
         """One of the correlations of `LAGGED`."""
         return self.windows[f"lagged.{later}.{earlier}"]
@@ -93,17 +113,30 @@ def derive(columns: Mapping[str, Floats]) -> dict[str, Floats]:
     nominal_ths = columns["rated_hashrate_ths"] * nominal_hashrate_share(share)
     nominal_w = columns["rated_power_w"] * share
     hashing_ths = np.where(hashing, rate, np.nan)
+    hashrate_ratio = np.where(steady, ratio(rate, nominal_ths), np.nan)
+    power_ratio = np.where(steady, ratio(power, nominal_w), np.nan)
+    # A lost board moves a unit's level and would be taken for its shape.
+    whole = ~(columns["boards_hashing"] < columns["boards_expected"])
     return dict(columns) | {
         "intake_temp_c": np.where(np.isnan(inlet), columns["ambient_temp_c"], inlet),
         "hashing_ths": hashing_ths,
         "steady_j_th": np.where(steady, ratio(power, hashing_ths), np.nan),
         # Least slack is the highest speed.
         "fan_slack_rpm": -columns["fan_rpm"],
-        "hashrate_ratio": np.where(steady, ratio(rate, nominal_ths), np.nan),
-        "power_ratio": np.where(steady, ratio(power, nominal_w), np.nan),
+        "hashrate_ratio": hashrate_ratio,
+        "power_ratio": power_ratio,
+        **_tilt_terms("hashrate", share, np.where(whole, hashrate_ratio, np.nan)),
+        **_tilt_terms("power", share, np.where(whole, power_ratio, np.nan)),
         # What the unit draws for all that is known: as reported, else as its setting says.
         "draw_w": np.where(np.isnan(power), nominal_w, power),
     }
+
+
+def _tilt_terms(side: str, share: Floats, level: Floats) -> dict[str, Floats]:
+    known = np.isfinite(level)
+    x = np.log(np.where(known, share, 1.0))
+    terms = {"x": x, "xx": x * x, "y": level, "xy": x * level}
+    return {f"{side}_tilt_{part}": np.where(known, values, np.nan) for part, values in terms.items()}
 
 
 def nominal_hashrate_share(power_share: Floats) -> Floats:

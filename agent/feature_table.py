@@ -22,6 +22,7 @@ from agent.feature_inputs import (
     HASHING_SHARE,
     LAG_BUCKETS,
     LAGGED,
+    LEAST_SETTING_STD,
     LOWS,
     MEANS,
     SERIES,
@@ -209,6 +210,7 @@ _FEW_3 = "fewer than 3 readings in the window"
 _NO_PROFILE = "the profile does not say"
 _NO_GROWTH = "fewer than 2 half-hours with a reading, or the counter is not reported"
 _NOT_STEADY = "no steady hashing in the window, or not reported"
+_ONE_SETTING = f"no steady hashing, ln(setting_share) spread under {LEAST_SETTING_STD:g}, or not reported"
 _NEVER = "never"
 _STALE = "market data stale"
 _FEW_PAIRS = (
@@ -257,6 +259,7 @@ def _window_rows() -> list[Feature]:
 
 
 _RATIO = "hashing steadily: setting at least 5 % of rated, process at least 30 min old, not stopped"
+_WHOLE = f"{_RATIO}, no board lost"
 
 # One row a feature; wrapped by hand, or it would be a page per ten rows.
 # fmt: off
@@ -377,6 +380,15 @@ FEATURES: tuple[Feature, ...] = (
        lambda x: x.mean_of("power_ratio", "24h")),
     _F("power_ratio_7d", "1", f"mean of power_ratio, {_RATIO}", "7d", _NOT_STEADY, 0.0, 2.0,
        lambda x: x.mean_of("power_ratio", "7d")),
+    _F("hashrate_tilt_7d", "1",
+       f"slope of hashrate_ratio over ln(setting_share), per hashrate_ratio, {_WHOLE}",
+       "7d", _ONE_SETTING, -2.0, 2.0, lambda x: x.tilt("hashrate")),
+    _F("power_tilt_7d", "1", f"slope of power_ratio over ln(setting_share), per power_ratio, {_WHOLE}", "7d",
+       _ONE_SETTING, -2.0, 2.0, lambda x: x.tilt("power")),
+    _F("setting_variance_7d", "1", f"variance of ln(setting_share), {_WHOLE}", "7d", _NOT_STEADY, 0.0, 4.0,
+       lambda x: x.setting_variance("hashrate")),
+    _F("setting_mean_7d", "1", f"mean of ln(setting_share), {_WHOLE}", "7d", _NOT_STEADY, -4.0, 2.0,
+       lambda x: x.mean_of("hashrate_tilt_x", "7d")),
     _F("efficiency_drift", "1", "power_ratio / hashrate_ratio over 24h against the same over 7d, - 1", "7d",
        _NOT_STEADY, -0.5, 0.5, _drift),
     _F("efficiency_drift_now", "1", "power_ratio / hashrate_ratio now against the same over 7d, - 1", "7d",
@@ -471,7 +483,7 @@ def feature_hash(features: Sequence[Feature] = FEATURES) -> str:
             "counter_level": Counters.level,
             "series": [SERIES, MEANS, LOWS, COUNTERS],
             "lagged": [CORRELATION_LEVEL, LAG_BUCKETS, LAGGED],
-            "rules": [STEADY_SHARE, STEADY_UPTIME_S, HASHING_SHARE],
+            "rules": [STEADY_SHARE, STEADY_UPTIME_S, HASHING_SHARE, LEAST_SETTING_STD],
             "curve": [round(float(value), 9) for value in CURVE_HASHRATES[::100]],
             "features": [[f.name, f.unit, f.source, f.window, f.missing, f.low, f.high] for f in features],
         }

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.prices import MarketSeries, Series
-from trainer.dataset import MOST_ROWS, Dataset, NoRows, build_dataset, thinned
+from trainer.dataset import MOST_ROWS, Dataset, NoRows, build_dataset, sampled
 from trainer.lake import count_rows, read_lake
 
 # About 1 GB of telemetry at a time.
@@ -68,7 +68,7 @@ def block_rows(block: Block, market: MarketSeries, prices: Series, seed: int) ->
     except NoRows:
         return None
     # Twice a fair part, as blocks differ in how much they tell.
-    return thinned(found, rng, max(MOST_ROWS // 20, 2 * MOST_ROWS // block.of))
+    return sampled(found, rng, max(MOST_ROWS // 20, 2 * MOST_ROWS // block.of))
 
 
 def merged(parts: Sequence[Dataset | None], seed: int) -> Dataset:
@@ -97,4 +97,4 @@ def merged(parts: Sequence[Dataset | None], seed: int) -> Dataset:
         [np.array([models.index(model) for model in part.models])[part.model] for part in known]
     )
     whole = Dataset(**columns, units=units, models=models)
-    return thinned(whole, np.random.default_rng([seed, len(parts)]), MOST_ROWS)
+    return sampled(whole, np.random.default_rng([seed, len(parts)]), MOST_ROWS)

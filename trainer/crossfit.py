@@ -27,9 +27,11 @@ from trainer.profit_model import COST_RATIOS, ProfitModel, calibrate_joint, fit_
 from trainer.selection import finite, unit_groups
 from trainer.shape import LEAST_SLOPE, WidthState, unit_state
 
-_FOLDS = 4
+_FOLDS = 8
+# Fits without some of the hardware models.
+_LEAVE_OUTS = 9
 # The share of the time span before which a cross-fit learns and after which it is judged.
-_CUT = 0.6
+_CUT = 0.7
 _LEAST_ROWS = 50
 _DEFAULT = {"hashrate": 0.08, "power": 0.12, "chip_temp": 10.0}
 _COVER = 0.8
@@ -43,18 +45,20 @@ class Held:
     """Residuals of rows that their model was not fitted on, [n] each; NaN where a target is not known.
 
     Args:
-        row: which row of the dataset it is. One that stands here without its history too comes second so.
+        row: which row of the dataset it is.
         fold: which cross-fit the row comes from; -1 for rows of a hardware model left out of it.
         model: hardware model, -1 as above.
         rate, power: observed minus predicted logarithm. temperature: in degrees.
+        bare: whether the row stands here a second time, without its history.
         paid: observed over predicted paid rate, minus 1.
-        rate_missing, power_missing, temperature_missing, distance: what widths depend on.
+        rate_missing, power_missing, temperature_missing, tilt_unknown, distance: what widths depend on.
     """
 
     row: NDArray[np.int64]
     fold: NDArray[np.int64]
     model: NDArray[np.int64]
     unit: NDArray[np.int64]
+    bare: NDArray[np.bool_]
     rate: Floats
     power: Floats
     temperature: Floats
@@ -63,6 +67,7 @@ class Held:
     rate_missing: Floats
     power_missing: Floats
     temperature_missing: Floats
+    tilt_unknown: Floats
 
     def rows(self, keep: NDArray[np.bool_]) -> Held:
         """The rows that a mask names."""
@@ -72,8 +77,18 @@ class Held:
         """Those of one quantity that are known, among `keep`."""
         value = getattr(self, name)
         keep = keep & np.isfinite(value)
-        parts = (value[keep], self.distance[keep], getattr(self, missing)[keep])
-        return Residuals(*parts, self.model[keep], self.unit[keep])
+        parts = (value[keep], self.distance[keep], getattr(self, missing)[keep], self.tilt_unknown[keep])
+        return Residuals(*parts, self.model[keep], self.unit[keep], self.bare[keep])
+
+    def width_state(self, members: Floats) -> WidthState:
+        """What the widths of these rows depend on, with their hardware models one-hot in `members` [n,H]."""
+        return WidthState(
+            members,
+            self.distance[:, None],
+            self.rate_missing[:, None],
+            self.power_missing[:, None],
+            self.tilt_unknown[:, None],
+        )
 
 
 def cross_fit(
@@ -84,7 +99,7 @@ def cross_fit(
     progress: Callable[[float], None] = lambda done: None,
     watch: Callable[[Curves, NDArray[np.int64], int], None] = lambda curves, rows, fold: None,
 ) -> Held:
-    """Predict every later row by a fit to earlier rows of other units; then leave out each hardware model.
+    """Predict every later row by a fit to earlier rows of other units, then by one without its model.
 
     Args:
         names: hardware models as the final model knows them.
@@ -101,7 +116,9 @@ def cross_fit(
     model = number[dataset.model]
     tasks = [(early & (group != k), late & (group == k), k) for k in range(_FOLDS)]
     if len(names) > 1:
-        tasks += [(early & (model != m), late & (model == m), -1) for m in range(len(names))]
+        tasks += [
+            (early & ~np.isin(model, out), late & np.isin(model, out), -1) for out in _left_out(len(names))
+        ]
     parts = []
     for place, (train, test, fold) in enumerate(tasks):
         progress(place / len(tasks))
@@ -115,6 +132,12 @@ def cross_fit(
     if not any((part.fold >= 0).any() for part in parts):
         raise DataError("too few rows of later time and other units to calibrate intervals; give more days")
     return Held(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Held)})
+
+
+def _left_out(models: int) -> list[NDArray[np.int64]]:
+    """Hardware models that are left out together: each once, and few, so that enough is left."""
+    parts = min(models, _LEAVE_OUTS)
+    return [np.arange(part, models, parts) for part in range(parts)]
 
 
 def _judge(
@@ -143,6 +166,7 @@ def _judge(
             fold=np.full(len(rows), fold, dtype=np.int64),
             model=model[copied],
             unit=rows.unit,
+            bare=np.arange(len(rows)) >= len(late),
             rate=np.log(rows.hashrate_ths / rate),
             power=np.log(rows.power_w / power),
             temperature=rows.chip_temp_c - temperature,
@@ -151,10 +175,13 @@ def _judge(
             rate_missing=state.rate_unknown[:, 0],
             power_missing=state.power_unknown[:, 0],
             temperature_missing=no_chip[:, 0],
+            tilt_unknown=state.tilt_unknown[:, 0],
         )
 
 
-def _intervals(held: Held, models: int, inflation: Mapping[str, float], *, steep: bool) -> list[Intervals]:
+def _intervals(
+    held: Held, kinds: NDArray[np.int64], inflation: Mapping[str, float], *, steep: bool
+) -> list[Intervals]:
     """Intervals of hashrate, power and chip temperature."""
     known, unseen = (held.fold >= 0) & (held.model >= 0), held.model < 0
     found = []
@@ -165,7 +192,7 @@ def _intervals(held: Held, models: int, inflation: Mapping[str, float], *, steep
     ):
         rest = held.residuals(column, f"{column}_missing", unseen)
         seen = held.residuals(column, f"{column}_missing", known)
-        own = calibrate(seen, rest if len(rest.value) else None, models, steepest, _DEFAULT[name])
+        own = calibrate(seen, rest if len(rest.value) else None, kinds, steepest, _DEFAULT[name])
         found.append(own.inflated(inflation.get(name, 1.0), steepest))
     return found
 
@@ -186,8 +213,9 @@ def assemble(
         inflation: factors of `Coverage`, by quantity; 1 where absent.
         steep: whether the curves rise by at least `LEAST_SLOPE` everywhere, so that bounds may open.
     """
-    models = len(curves.view.anchors.names)
-    rate, watts, chip = _intervals(held, models, inflation, steep=steep)
+    kinds = curves.view.anchors.kinds()
+    models = len(kinds)
+    rate, watts, chip = _intervals(held, kinds, inflation, steep=steep)
     power = PowerModel(curves, rate, watts, Temperature(temperature, chip))
     rate_sigma, power_sigma = _sigmas(power, held)
     seen = (held.fold >= 0) & (held.model >= 0)
@@ -228,7 +256,8 @@ def judge_coverage(held: Held, curves: Curves, *, steep: bool) -> Coverage:
     units: list[NDArray[np.int64]] = []
     folds = np.unique(held.fold[held.fold >= 0])
     for fold in folds if len(folds) > 1 else ():
-        rest, own = held.rows(held.fold != fold), held.rows((held.fold == fold) & (held.model >= 0))
+        rest = held.rows(held.fold != fold)
+        own = held.rows((held.fold == fold) & (held.model >= 0) & ~held.bare)
         model = assemble(curves, np.zeros(1), np.zeros(1), rest, {}, steep=steep)
         models.append(own.model)
         units.append(own.unit)
@@ -262,14 +291,14 @@ def judge_coverage(held: Held, curves: Curves, *, steep: bool) -> Coverage:
 def _needed(model: ProfitModel, own: Held) -> list[tuple[str, Floats, Floats]]:
     """Name, how many times as wide each row's interval had to be (NaN unknown), and its width."""
     ops = NumpyOps()
-    members = _members(own.model, len(model.power.curves.view.anchors.names))
+    state = own.width_state(_members(own.model, len(model.power.curves.view.anchors.names)))
     found = []
     for name, value, missing, intervals in (
         ("hashrate", own.rate, own.rate_missing, model.power.hashrate_intervals),
         ("power", own.power, own.power_missing, model.power.power_intervals),
         ("chip_temp", own.temperature, own.temperature_missing, model.power.temperature.intervals),
     ):
-        low, high = intervals.around(ops, members, own.distance[:, None], missing[:, None])
+        low, high = intervals.around(ops, state, missing[:, None])
         found.append((name, np.maximum(-value / low[:, 0], value / high[:, 0]), (low + high)[:, 0]))
     rate_sigma, power_sigma = _sigmas(model.power, own)
     factors, spans = [], []
@@ -287,12 +316,7 @@ def _needed(model: ProfitModel, own: Held) -> list[tuple[str, Floats, Floats]]:
 
 def _sigmas(power: PowerModel, held: Held) -> tuple[Floats, Floats]:
     """Standard deviations that the intervals speak of, for rows of `held`."""
-    state = WidthState(
-        _members(held.model, len(power.curves.view.anchors.names)),
-        held.distance[:, None],
-        held.rate_missing[:, None],
-        held.power_missing[:, None],
-    )
+    state = held.width_state(_members(held.model, len(power.curves.view.anchors.names)))
     rate, watts = sigmas(NumpyOps(), power, state)
     return rate[:, 0], watts[:, 0]
 

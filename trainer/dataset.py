@@ -16,7 +16,7 @@ from agent.errors import DataError
 from agent.features import batch_features, feature_names
 from agent.market_history import market_columns
 from agent.prices import MarketSeries, Series
-from trainer.lake import Floats, Telemetry
+from trainer.lake import POWER_METERED, Floats, Telemetry
 
 # A change up to this long after the moment of decision is the candidate; later ones are another decision.
 LEAD_S = 3 * 3600.0
@@ -31,7 +31,7 @@ _STOP_SHARE = 0.05
 _HASHING_SHARE = 0.02
 _LOST_WATCH_S = 2 * 3600.0
 _CHUNK_ROWS = 400_000
-MOST_ROWS = 400_000
+MOST_ROWS = 500_000
 
 
 class NoRows(DataError):
@@ -51,7 +51,9 @@ class Dataset:
     Args:
         features: [D,F] as the agent would have had them at `at_s`.
         share: [D] the setting in force over the window that follows, never a stop.
-        hashrate_ths, power_w, chip_temp_c: [D] medians over that window while hashing.
+        hashrate_ths, power_w, chip_temp_c: [D] medians over that window while hashing; power of the readings
+            that stand on a meter where there are enough, else of the unit's own.
+        metered: [D] whether that power stands on a meter.
         effective: [D] rate that was paid over that window per median rate: interruptions, rejects and stale
             shares taken off.
         lost_h: [D] hours of hashing lost by the change itself; NaN where nothing changed.
@@ -65,6 +67,7 @@ class Dataset:
     share: Floats
     hashrate_ths: Floats
     power_w: Floats
+    metered: NDArray[np.bool_]
     chip_temp_c: Floats
     effective: Floats
     lost_h: Floats
@@ -153,10 +156,12 @@ def build_dataset(
         models=models,
         **{name: np.concatenate([getattr(d, name) for d in decisions]) for name in _TARGETS},
     )
-    return thinned(dataset, rng, MOST_ROWS)
+    return sampled(dataset, rng, MOST_ROWS)
 
 
-_TARGETS = ("share", "hashrate_ths", "power_w", "chip_temp_c", "effective", "lost_h", "end_s", "changed")
+_TARGETS = (
+    "share", "hashrate_ths", "power_w", "metered", "chip_temp_c", "effective", "lost_h", "end_s", "changed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,7 @@ class _Decisions:
     share: Floats
     hashrate_ths: Floats
     power_w: Floats
+    metered: NDArray[np.bool_]
     chip_temp_c: Floats
     effective: Floats
     lost_h: Floats
@@ -208,6 +214,11 @@ def _decisions(telemetry: Telemetry, unit: int) -> _Decisions:
         name: window.medians(np.where(hashing, column[name], np.nan))
         for name in ("hashrate_ths", "power_w", "chip_temp_c")
     }
+    # A meter is right where a miner's own figure is 5 to 20 % off: of a window with both, it alone counts.
+    on_meter = hashing & (column[POWER_METERED] == 1.0)
+    metered_w = window.medians(np.where(on_meter, column["power_w"], np.nan))
+    metered = np.isfinite(metered_w)
+    medians["power_w"] = np.where(metered, metered_w, medians["power_w"])
     paid = _paid(window, column)
     with np.errstate(invalid="ignore", divide="ignore"):
         effective = window.means(np.where(hashing, rate, np.where(np.isfinite(rate), 0.0, np.nan)))
@@ -217,6 +228,7 @@ def _decisions(telemetry: Telemetry, unit: int) -> _Decisions:
     return _Decisions(
         row=rows[known] + first,
         share=candidate[known],
+        metered=metered[known],
         effective=effective[known],
         lost_h=lost_h[known],
         end_s=end_s[known],
@@ -315,8 +327,20 @@ def _chunks(telemetry: Telemetry) -> list[list[int]]:
 
 
 def thinned(dataset: Dataset, rng: np.random.Generator, most_rows: int) -> Dataset:
-    """At most `most_rows` rows; changes, which are rare and tell the slope, are kept first."""
+    """At most `most_rows` rows. Changes, which are rare and tell the slope, are kept first, up to half."""
     if len(dataset) <= most_rows:
         return dataset
-    order = np.lexsort((rng.random(len(dataset)), ~dataset.changed))
-    return dataset.rows(np.sort(order[:most_rows]))
+    drawn = rng.random(len(dataset))
+    moved = np.flatnonzero(dataset.changed)
+    steady = np.flatnonzero(~dataset.changed)
+    first = max(most_rows // 2, most_rows - len(steady))
+    moved = moved[np.argsort(drawn[moved])[:first]]
+    steady = steady[np.argsort(drawn[steady])[: most_rows - len(moved)]]
+    return dataset.rows(np.sort(np.concatenate([moved, steady])))
+
+
+def sampled(dataset: Dataset, rng: np.random.Generator, most_rows: int) -> Dataset:
+    """At most `most_rows` rows, all alike."""
+    if len(dataset) <= most_rows:
+        return dataset
+    return dataset.rows(np.sort(rng.choice(len(dataset), size=most_rows, replace=False)))

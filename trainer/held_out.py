@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trainer.crossfit import Held, assemble
 from trainer.dataset import Dataset
-from trainer.graph import Floats, NumpyOps, Value
+from trainer.graph import Floats, NumpyOps
 from trainer.power_model import Curves
 from trainer.profit_model import ProfitModel, sigmas
 from trainer.scoring import observed_levels
@@ -152,7 +152,7 @@ def held_out(
     Args:
         held, curves, inflation, steep: as `trainer.crossfit.assemble` takes them.
     """
-    held = held.rows(_first_of_each(held))
+    held = held.rows(~held.bare)
     true_model = dataset.model[held.row]
     names = curves.view.anchors.names
     # Below the middle, the middle, above it.
@@ -227,40 +227,28 @@ def _rows(
     )
 
 
-def _first_of_each(held: Held) -> NDArray[np.bool_]:
-    """Rows with their unit's history; the copies without it come after them."""
-    _, first = np.unique(np.stack([held.fold, held.row]), axis=1, return_index=True)
-    keep = np.zeros(len(held.row), dtype=np.bool_)
-    keep[first] = True
-    return keep
-
-
 def _half_widths(
     model: ProfitModel, part: Held, known: NDArray[np.int64], count: int
 ) -> dict[str, tuple[Floats, Floats]]:
     ops = NumpyOps()
-    members = _members(known, count)
+    state = _width_state(part, known, count)
     found = {}
     for name, missing, intervals in (
         ("rate", part.rate_missing, model.power.hashrate_intervals),
         ("power", part.power_missing, model.power.power_intervals),
         ("temperature", part.temperature_missing, model.power.temperature.intervals),
     ):
-        low, high = intervals.around(ops, members, part.distance[:, None], missing[:, None])
+        low, high = intervals.around(ops, state, missing[:, None])
         found[name] = (low[:, 0], high[:, 0])
     return found
 
 
 def _sigmas(model: ProfitModel, part: Held, known: NDArray[np.int64], count: int) -> tuple[Floats, Floats]:
-    state = WidthState(
-        _members(known, count),
-        part.distance[:, None],
-        part.rate_missing[:, None],
-        part.power_missing[:, None],
-    )
+    state = _width_state(part, known, count)
     rate, power = sigmas(NumpyOps(), model.power, state)
     return rate[:, 0], power[:, 0]
 
 
-def _members(known: NDArray[np.int64], count: int) -> Value:
-    return np.asarray(known[:, None] == np.arange(count), dtype=np.float64)
+def _width_state(part: Held, known: NDArray[np.int64], count: int) -> WidthState:
+    members = np.asarray(known[:, None] == np.arange(count), dtype=np.float64)
+    return part.width_state(members)

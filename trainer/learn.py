@@ -209,7 +209,9 @@ def _widths(intervals: Intervals) -> dict[str, Any]:
     return {
         "low": [finite(float(v)) for v in intervals.low],
         "high": [finite(float(v)) for v in intervals.high],
+        "leap": [finite(float(v)) for v in intervals.leap],
         "stretch": [finite(float(v)) for v in intervals.stretch],
+        "blind": [finite(float(v)) for v in intervals.blind],
         "unknown": finite(intervals.unknown),
     }
 

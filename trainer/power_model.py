@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from agent.features import feature_names
 from trainer.calibration import Intervals
 from trainer.curves import Curve, FitRows, Quantity
-from trainer.dataset import Dataset
+from trainer.dataset import Dataset, sampled, thinned
 from trainer.families import Family, fit_curve
 from trainer.graph import Floats, NumpyOps, Ops, Value
 from trainer.ridge import RidgeCurve, ridge
@@ -23,10 +23,17 @@ from trainer.shape import Anchors, Basis, State, View, state_names, unit_state
 _LEAST_ROWS = 100
 _LEAST_UNITS = 2
 _LEAST_POWER_ROWS = 200
+# Rows of one unit say much the same: with more, fitting takes longer and errors stay as they are.
+MOST_FIT_ROWS = 60_000
 # Rows at whose eve the setting changed are rare and tell the slope: together they weigh as much as the rest.
 _MOST_WEIGHT = 10.0
-_COLD_SHARE = 0.12
-_HISTORY = ("hashrate_ratio", "power_ratio")
+# A miner's own watts beside metered ones: they tell shapes as well, and levels 5 to 20 % wrong.
+_OWN_FIGURE = 0.2
+_COLD_SHARE = 0.2
+_LEVELS = tuple(
+    f"{side}_ratio{span}" for side in ("hashrate", "power") for span in ("", "_6h", "_24h", "_7d")
+)
+_TILTS = ("hashrate_tilt_7d", "power_tilt_7d", "setting_variance_7d", "setting_mean_7d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +86,15 @@ def anchors_of(dataset: Dataset) -> Anchors:
     return Anchors(table[:, 0], table[:, 1], table[:, 2], group, tuple(names), np.array(units))
 
 
-def fit_curves(family: Family, dataset: Dataset, seed: int) -> Curves:
-    """Fit both curves of one family to all rows of `dataset`."""
+def fit_curves(family: Family, dataset: Dataset, seed: int, most_rows: int = MOST_FIT_ROWS) -> Curves:
+    """Fit both curves of one family to `dataset`, thinned to `most_rows`."""
     rng = np.random.default_rng(seed)
     view = View.of(feature_names(), anchors_of(dataset), dataset.share)
-    rows, _ = with_cold_copies(dataset, rng)
+    rows, _ = with_cold_copies(thinned(dataset, rng, most_rows), rng)
     weights = _weights(rows)
     rated_ths, rated_w = rows.column("rated_hashrate_ths"), rows.column("rated_power_w")
 
-    def fitted(quantity: Quantity, target: Floats) -> Curve:
+    def fitted(quantity: Quantity, target: Floats, weights: Floats) -> Curve:
         known = np.isfinite(target)
         if known.sum() < _LEAST_POWER_ROWS:
             return flat_curve(view, quantity)
@@ -98,8 +105,8 @@ def fit_curves(family: Family, dataset: Dataset, seed: int) -> Curves:
 
     return Curves(
         view,
-        fitted("hashrate", _log_ratio(rows.hashrate_ths, rated_ths)),
-        fitted("power", _log_ratio(rows.power_w, rated_w)),
+        fitted("hashrate", _log_ratio(rows.hashrate_ths, rated_ths), weights),
+        fitted("power", _log_ratio(rows.power_w, rated_w), weights * _trust(rows)),
     )
 
 
@@ -110,7 +117,10 @@ def flat_curve(view: View, quantity: Quantity) -> RidgeCurve:
 
 
 def with_cold_copies(dataset: Dataset, rng: np.random.Generator) -> tuple[Dataset, NDArray[np.int64]]:
-    """`dataset` and a sample of its rows once more without the unit's history, as after a fresh start.
+    """`dataset` and a sample of its rows once more with less of the unit's history.
+
+    Half of the sample is without any, as after a fresh start; the other half has levels but no tilt, as where
+    one setting has been in force for a week.
 
     Returns:
         The rows, and which row of `dataset` each is.
@@ -120,9 +130,11 @@ def with_cold_copies(dataset: Dataset, rng: np.random.Generator) -> tuple[Datase
     origin = np.concatenate([np.arange(len(dataset)), pick])
     both = dataset.rows(origin)
     features = both.features.copy()
-    for name in _HISTORY:
-        for tail in ("", "_6h", "_24h", "_7d"):
-            features[len(dataset) :, feature_names().index(f"{name}{tail}")] = np.nan
+    cold = np.arange(len(dataset), len(origin))
+    for name in _TILTS:
+        features[cold, feature_names().index(name)] = np.nan
+    for name in _LEVELS:
+        features[cold[::2], feature_names().index(name)] = np.nan
     return both.with_features(features), origin
 
 
@@ -161,6 +173,7 @@ def temperature_columns(ops: Ops, view: View, features: Value, state: State) -> 
 def fit_temperature(view: View, dataset: Dataset) -> Floats:
     """Weights of `Temperature`; a constant 65 C where nobody measured."""
     ops = NumpyOps()
+    dataset = sampled(dataset, np.random.default_rng(len(dataset)), MOST_FIT_ROWS)
     features = dataset.features.astype(np.float64)
     state = unit_state(ops, view, features, dataset.share[:, None])
     columns, _ = temperature_columns(ops, view, features, state)
@@ -189,11 +202,11 @@ class PowerModel:
             ("power_w", power, self.power_intervals, state.power_unknown, state.rated_w),
         ):
             middle = curve.log_value(ops, state)
-            low, high = intervals.around(ops, state.members, state.distance, missing)
+            low, high = intervals.around(ops, state, missing)
             out[name] = ops.exp(ops.concat([middle - low, middle, middle + high])) * rated
         middle = self.temperature.middle(ops, self.curves.view, features, state)
         _, unknown = temperature_columns(ops, self.curves.view, features, state)
-        low, high = self.temperature.intervals.around(ops, state.members, state.distance, unknown)
+        low, high = self.temperature.intervals.around(ops, state, unknown)
         out["chip_temp_c"] = ops.concat([middle - low, middle, middle + high])
         return out
 
@@ -202,6 +215,16 @@ def _log_ratio(values: Floats, rated: NDArray[np.float32]) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         found = np.log(values / rated.astype(np.float64))
     return np.where(np.isfinite(found), found, np.nan)
+
+
+def _trust(dataset: Dataset) -> Floats:
+    """[D] what a row's power weighs: less where it is a miner's own figure and others like it are metered."""
+    trust = np.ones(len(dataset))
+    for model in range(len(dataset.models)):
+        own = dataset.model == model
+        if len(np.unique(dataset.unit[own & dataset.metered])) >= _LEAST_UNITS:
+            trust[own & ~dataset.metered] = _OWN_FIGURE
+    return trust
 
 
 def _weights(dataset: Dataset) -> Floats:

@@ -19,9 +19,9 @@ from trainer.calibration import (
     conformal_quantile,
     own_weight,
 )
-from trainer.dataset import Dataset
+from trainer.dataset import Dataset, sampled
 from trainer.graph import Floats, NumpyOps, Ops, Value
-from trainer.power_model import PowerModel
+from trainer.power_model import MOST_FIT_ROWS, PowerModel
 from trainer.shape import State, View, WidthState, unit_state
 
 _KWH_PER_W_DAY = 0.024
@@ -62,6 +62,7 @@ def fit_paid(view: View, dataset: Dataset) -> Floats:
     The outages that a robust fit would drop are what is asked for here.
     """
     ops = NumpyOps()
+    dataset = sampled(dataset, np.random.default_rng(len(dataset)), MOST_FIT_ROWS)
     features = dataset.features.astype(np.float64)
     state = unit_state(ops, view, features, dataset.share[:, None])
     columns = np.asarray(paid_columns(ops, view, features, state), dtype=np.float64)
@@ -133,7 +134,7 @@ def sigmas(ops: Ops, power: PowerModel, state: WidthState) -> tuple[Value, Value
     """Relative standard deviations of rate and power that their intervals speak of, each [B,1]."""
 
     def sigma(intervals: Intervals, missing: Value) -> Value:
-        low, high = intervals.around(ops, state.members, state.distance, missing)
+        low, high = intervals.around(ops, state, missing)
         return (low + high) * (0.5 / _HALF_80)
 
     rate = sigma(power.hashrate_intervals, state.rate_unknown)

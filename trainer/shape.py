@@ -7,10 +7,11 @@ Fitting the weights is left to `trainer.families`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.errors import DataError
 from agent.feature_inputs import nominal_hashrate_share
@@ -21,10 +22,12 @@ GRID = np.exp(np.linspace(math.log(0.1), math.log(2.0), 45))
 _GRID_STEP = math.log(GRID[1] / GRID[0])
 
 # Least rise of log hashrate and log power per log share: a flat stretch would say that watts are free.
-LEAST_SLOPE = {"hashrate": 0.05, "power": 0.10}
+LEAST_SLOPE = {"hashrate": 0.25, "power": 0.35}
 # Rated figures this close (in the logarithm) are the same product.
 SAME_RATING = 0.02
 _STOPPED = 0.05
+# Variance of the logarithm of past settings at which half of the tilt seen is believed.
+_TRUSTED_VARIANCE = 0.03**2
 
 
 def nominal_log(quantity: str, share: Floats) -> Floats:
@@ -50,6 +53,11 @@ class Anchors:
     group: Floats
     names: tuple[str, ...]
     units: Floats
+
+    def kinds(self) -> NDArray[np.int64]:
+        """[H] vendor of each hardware model: what can be set and measured is alike within one."""
+        first = [int(np.argmax(self.group == model)) for model in range(len(self.names))]
+        return self.vendor[first].astype(np.int64)
 
     def members(self, ops: Ops, log_ths: Value, log_w: Value, vendor: Value) -> Value:
         """[B,H] with one 1.0 where the hardware model is known, all 0.0 where it is not."""
@@ -99,6 +107,11 @@ NEEDED = (
     "power_ratio_6h",
     "power_ratio_24h",
     "power_ratio_7d",
+    "hashrate_tilt_7d",
+    "power_tilt_7d",
+    "setting_variance_7d",
+    "setting_mean_7d",
+    "power_percent",
     "intake_temp_c",
     "chip_temp_c",
     "boards_share",
@@ -127,6 +140,21 @@ STATE: tuple[tuple[str, int], ...] = (
     ("power_level_7d", 0),
     ("power_level_now", 0),
     ("power_unknown", 1),
+    ("tilt_known", 2),
+    ("setting_mean", 1),
+    ("rate_tilt", 3),
+    ("rate_tilt_squared", 2),
+    ("rate_tilt_x_present", 1),
+    ("rate_tilt_x_present_squared", 0),
+    ("rate_tilt_x_setting_mean", 2),
+    ("power_tilt", 3),
+    ("power_tilt_squared", 2),
+    ("power_tilt_x_present", 1),
+    ("power_tilt_x_present_squared", 0),
+    ("power_tilt_x_setting_mean", 2),
+    ("by_percent", 1),
+    ("by_percent_x_rate_level", 0),
+    ("by_percent_x_power_level", 0),
     ("present", 3),
     ("present_squared", 1),
     ("present_x_power_level", 1),
@@ -152,12 +180,14 @@ class WidthState:
         members: [B,H] hardware model, one-hot; all 0.0 where it is not known.
         distance: [B,1] from the present setting to the candidate, in log share, 0 to 1.
         rate_unknown, power_unknown: [B,1] 1.0 where the unit's own history says nothing.
+        tilt_unknown: [B,1] 1.0 where it says nothing of the shape of the unit's curve, 0.0 where it says all.
     """
 
     members: Value
     distance: Value
     rate_unknown: Value
     power_unknown: Value
+    tilt_unknown: Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +230,9 @@ def unit_state(ops: Ops, view: View, features: Value, share: Value) -> State:
 
     rate, rate_unknown = _level(ops, raw, "hashrate_ratio")
     power, power_unknown = _level(ops, raw, "power_ratio")
+    known, mean = _spread(ops, raw)
+    # A share of what the unit draws at will is another level than the same share as a limit in watts.
+    by_percent = 1.0 - ops.above(ops.filled(raw("power_percent"), 100.0), 99.5)
     intake = raw("intake_temp_c")
     rating = ops.log(rated_w / rated_ths * (1.0 / 25.0))
     columns = [
@@ -208,6 +241,13 @@ def unit_state(ops: Ops, view: View, features: Value, share: Value) -> State:
         rate_unknown,
         *power,
         power_unknown,
+        known,
+        mean,
+        *_tilt(ops, raw("hashrate_tilt_7d"), known, present, mean),
+        *_tilt(ops, raw("power_tilt_7d"), known, present, mean),
+        by_percent,
+        by_percent * rate[0],
+        by_percent * power[0],
         present,
         present * present,
         present * power[0],
@@ -237,6 +277,7 @@ def unit_state(ops: Ops, view: View, features: Value, share: Value) -> State:
         rated_w=rated_w,
         rate_unknown=rate_unknown,
         power_unknown=power_unknown,
+        tilt_unknown=1.0 - known,
     )
 
 
@@ -258,6 +299,19 @@ def _level(ops: Ops, raw: Value, name: str) -> tuple[list[Value], Value]:
     level = _log_ratio(ops, ops.filled(base, 1.0))
     others = [_log_ratio(ops, ops.filled(ops.filled(x, base), 1.0)) - level for x in (day, week, now)]
     return [level, *others], unknown
+
+
+def _spread(ops: Ops, raw: Callable[[str], Value]) -> tuple[Value, Value]:
+    """How far the unit's own tilt can be trusted, 0 to 1, and where its settings lay."""
+    variance = ops.clip(ops.filled(raw("setting_variance_7d"), 0.0), 0.0, 1.0)
+    known = variance / (variance + _TRUSTED_VARIANCE)
+    return known, ops.clip(ops.filled(raw("setting_mean_7d"), 0.0), -1.5, 1.0) * known
+
+
+def _tilt(ops: Ops, tilt: Value, known: Value, present: Value, mean: Value) -> list[Value]:
+    """How the unit's own curve leans against the profile's, and what that says where it was not measured."""
+    own = ops.clip(ops.filled(tilt, 0.0), -0.6, 0.6) * known
+    return [own, own * own, own * present, own * present * present, own * mean]
 
 
 def _log_ratio(ops: Ops, ratio: Value) -> Value:

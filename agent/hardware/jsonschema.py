@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from agent.coins import CoinsFile
 from agent.config import SiteConfig
 from agent.hardware.profile import HardwareProfile
 from agent.pools_file import PoolsFile
@@ -29,6 +30,11 @@ def site_schema() -> dict[str, Any]:
 def pools_schema() -> dict[str, Any]:
     """Schema of `pools.yaml`."""
     return _schema(PoolsFile, "hashmargin pools file")
+
+
+def coins_schema() -> dict[str, Any]:
+    """Schema of `coins.yaml`."""
+    return _schema(CoinsFile, "hashmargin coins file")
 
 
 def schema_text(schema: dict[str, Any]) -> str:

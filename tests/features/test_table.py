@@ -10,6 +10,7 @@ import pytest
 
 from agent import feature_table
 from agent.conditions import MARKET_COLUMNS
+from agent.feature_inputs import nominal_hashrate_share
 from agent.feature_table import FEATURES
 from agent.features import batch_features_exact, feature_docs, feature_hash, feature_names
 from agent.hardware.catalogue import Catalogue
@@ -75,7 +76,7 @@ def test_the_numbers_are_those_of_this_table_version() -> None:
     assert float(np.dot(scaled, np.linspace(1.0, 2.0, len(scaled)))) == pytest.approx(GOLDEN, rel=1e-10)
 
 
-GOLDEN = 8895.380767584526
+GOLDEN = 9393.862458413081
 
 
 def last(**values: float) -> dict[str, float]:
@@ -146,3 +147,31 @@ def test_the_market_is_the_same_for_every_miner() -> None:
     for name in MARKET_COLUMNS:
         feature = "price_usd" if name == "price_usd_per_btc" else name
         assert found[feature] == getattr(MARKET, name)
+
+
+def test_the_tilt_is_the_slope_of_a_unit_against_the_profile() -> None:
+    # P ~ h^1.6 of a unit whose power is as set: its rate falls slower than the profile's with the setting.
+    times = [START_S + 3600.0 * k for k in range(100)]
+    shares = [(0.6, 0.8, 1.0)[k // 12 % 3] for k in range(100)]
+
+    def reading(share: float, boards: float) -> dict[str, float]:
+        rate = 100.0 * share ** (1 / 1.6) * boards / 3.0
+        told = {"boards_hashing": boards, "boards_expected": 3.0, "uptime_s": 9e4}
+        return row(hashrate_ths=rate, power_w=3000.0 * share, setting_share=share, **told)
+
+    rows = [("m0", at, reading(s, 3.0)) for at, s in zip(times, shares, strict=True)]
+    lost = [*rows, ("m0", times[-1] + 3600.0, reading(0.6, 2.0))]
+    for part in (rows, lost):
+        found = dict(zip(feature_names(), batch_features_exact(table(part))[-1], strict=True))
+        local = [1 / 1.6 - np.diff(np.log(nominal_hashrate_share(np.array([s, s * 1.01]))))[0] / np.log(1.01)
+                 for s in (0.6, 1.0)]  # fmt: skip
+        assert min(local) < found["hashrate_tilt_7d"] < max(local)
+        assert found["power_tilt_7d"] == pytest.approx(0.0, abs=1e-9)
+        assert found["setting_variance_7d"] == pytest.approx(np.var(np.log([0.6, 0.8, 1.0])), rel=0.1)
+
+
+def test_one_setting_tells_no_tilt() -> None:
+    same = row(hashrate_ths=95.0, power_w=3000.0, setting_share=1.0, uptime_s=9e4)
+    found = batch_features_exact(table([("m0", START_S + 600.0 * k, same) for k in range(50)]))[-1]
+    assert np.isnan(found[feature_names().index("hashrate_tilt_7d")])
+    assert found[feature_names().index("setting_variance_7d")] == pytest.approx(0.0, abs=1e-12)

@@ -72,6 +72,7 @@ def fleet(
     columns = {
         c.name: np.concatenate([part.get(c.name, unknown) for part in parts]) for c in TELEMETRY_COLUMNS
     }
+    columns["power_metered"] = np.where(np.isfinite(columns["power_w"]), 0.0, np.nan)
     unit = np.repeat(np.arange(len(truths)), count)
     starts = np.arange(len(truths) + 1) * count
     return Telemetry(np.tile(at, len(truths)), unit, tuple(names), columns, starts), truths
