@@ -182,6 +182,7 @@ class Cycle:
             self._store.acts(since=now - timedelta(hours=hours), limit=100_000),
             {change.miner_id for change in under_way},
             draw,
+            self._learner,
         )
         self._decided_at = now
         self._keep(self._round.recommendations)
@@ -372,6 +373,7 @@ class Cycle:
             self._round,
             standing,
             self._seen_at,
+            pue=self._money.pue(frame.at),
             power_offsets=[self._meters.offsets.words(i) for i in range(len(self._site.members))],
             cycle=self.number,
             model_label=predictor.label,
@@ -461,7 +463,7 @@ class Cycle:
             conditions.hashprice_usd_per_ths_day,
             conditions.price_usd_per_kwh,
             pool_fee_share=self._config.market.pool_fee_share,
-            pue=self._config.limits.pue,
+            pue=self._money.pue(conditions.at),
         )[0]
         return float(value) if np.isfinite(value) else None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from statistics import NormalDist
 
@@ -19,13 +19,17 @@ from agent.config import SiteConfig
 from agent.features import feature_hash
 from agent.fleet import FleetFrame, Unit
 from agent.inference import Curves, Economics, Predictor
+from agent.learning.live import Learner
 from agent.planner.candidates import Candidates, build_candidates
-from agent.planner.decide import Fleet, Limits, Plan, decide
+from agent.planner.decide import Fleet, Plan, decide
+from agent.planner.keep_events import with_events
+from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
 from agent.planner.recommend import Context, recommendations
 from agent.planner.snapshot import Snapshot
 from agent.records import Act, Recommendation
 from agent.site import Member, Site
+from agent.site_limits import demand_events, power_tree, protected, rests, weights
 
 Floats = NDArray[np.float64]
 # A unit that has just started says nothing yet about what its setting brings.
@@ -61,6 +65,7 @@ def decision_round(
     recent: Sequence[Act],
     busy: set[str],
     present_power_w: Floats,
+    learner: Learner,
 ) -> Round:
     """Decide for every member of the site.
 
@@ -69,20 +74,29 @@ def decision_round(
         recent: acts of the last day and of the hold time, whichever is longer.
         busy: miners with an act that is not settled.
         present_power_w: [N] measured or estimated draw; NaN where unknown.
+        learner: what the units themselves have shown.
     """
     now = frame.at
     table = build_candidates(site.choices())
     horizon = Horizon(
         step_h=forecast.step_h,
         hashprice_usd_per_ths_day=forecast.hashprice_usd_per_ths_day * (1.0 - config.market.pool_fee_share),
-        price_usd_per_kwh=forecast.price_usd_per_kwh * config.limits.pue,
+        price_usd_per_kwh=forecast.cost_usd_per_kwh,
     )
     hashprice, price = horizon.known().means()
     # Fee and PUE are in the horizon; what a change costs the plan takes off.
     economics = Economics(hashprice, price, pue=1.0, pool_fee_share=0.0, hold_h=24.0)
     curves = predictor.predict(features, table.shares.astype(np.float32), 0.0, economics)
+    if config.learning.enabled:
+        nothing_lost = np.zeros(table.shares.shape)
+        curves = learner.correct(frame, table.shares, curves, economics, nothing_lost)
+    miners = [member.config for member in site.members]
+    tree = power_tree(config.limits, miners)
+    step_s = 3600.0 * forecast.step_h
+    resting = rests(config.limits, miners, tree, now, step_s, len(horizon), _timezone(config))
     held_back = tuple(
-        _held_back(i, member, site, table, frame, busy, horizon) for i, member in enumerate(site.members)
+        _held_back(i, member, site, table, frame, busy, horizon) or resting.reason[i]
+        for i, member in enumerate(site.members)
     )
     held_until = [_hold_until(m.miner_id, recent, config.limits.minimum_hold_h) for m in site.members]
     fleet = Fleet(
@@ -96,14 +110,26 @@ def decision_round(
         restarts_left=_restarts_left(site.members, config, recent, now),
         held_h=np.array([_hours(until, now) for until in held_until], dtype=np.float64),
     )
-    cap_w = config.limits.power_cap_w
+    events = demand_events(config.limits, now)
+    power = SitePower(
+        tree=tree,
+        # The largest of the horizon, so that a cap holds in the hottest hour too.
+        pue=float(forecast.pue.max()),
+        ramp_s=config.decide.interval_s,
+        event_cap_w=np.full((len(horizon), len(tree.names)), np.inf),
+        weight=weights(config.limits, miners),
+        protected=protected(config.limits, miners),
+        may_change=resting.may_change,
+    )
     limits = Limits(
-        # The cap is what the site may draw; PUE covers the cooling that comes on top of the miners.
-        cap_w=cap_w / config.limits.pue if cap_w is not None else float("inf"),
+        cap_w=np.inf,
         cap_z=NormalDist().inv_cdf(config.limits.cap_confidence),
         minimum_gain_usd_per_day=config.limits.minimum_gain_usd_per_day,
         hold_h=config.limits.minimum_hold_h,
+        site=power,
     )
+    if events:
+        limits = replace(limits, site=with_events(events, fleet, horizon, limits, power, now))
     plan = decide(fleet, horizon, limits)
     context = Context(
         site_id=config.site.id,
@@ -167,6 +193,11 @@ def _held_back(
     if not stopped and frame.columns["uptime_s"][i] < _WARM_UP_S:
         return "warming up"
     return None
+
+
+def _timezone(config: SiteConfig) -> str:
+    """Of the tariff, for hours that a person wrote."""
+    return config.tariff.timezone or "UTC"
 
 
 def _hold_until(miner_id: str, recent: Sequence[Act], hold_h: float) -> datetime | None:

@@ -30,6 +30,7 @@ def summarise(
     standing: Mapping[str, Recommendation],
     seen_at: Sequence[datetime | None],
     *,
+    pue: float,
     power_offsets: Sequence[str | None],
     cycle: int,
     model_label: str,
@@ -42,6 +43,7 @@ def summarise(
         round_: the last decision round, None before the first.
         standing: open recommendations by miner.
         seen_at: per member, when it last answered.
+        pue: power of the site over that of its miners, now.
         power_offsets: per member, how far its own watts are off its meter, in words; None where unknown.
     """
     fresh = frame.fresh
@@ -60,7 +62,7 @@ def summarise(
             conditions.hashprice_usd_per_ths_day,
             conditions.price_usd_per_kwh,
             pool_fee_share=config.market.pool_fee_share,
-            pue=config.limits.pue,
+            pue=pue,
         )
 
     profit = money(hashrate, power)

@@ -202,7 +202,10 @@ class _ByTime:
         if trouble is not None:
             return self._without(times_s, now_s, trouble)
         outlook = self._forecaster.forecast(now_s, times_s, limit_s)
-        end_s = min(limit_s, float(series.times_s[count - 1]) + series.hold_s)
+        # A row that has begun is known to its end.
+        end_s = float(series.times_s[count - 1]) + series.hold_s
+        if self._config.horizon == "day_ahead":
+            end_s = min(limit_s, end_s)
         until = datetime.fromtimestamp(max(end_s, now_s), UTC)
         words = f"{self._feed.name}, known to {until:%Y-%m-%d %H:%M} UTC"
         if not outlook.known.all():

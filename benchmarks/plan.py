@@ -24,7 +24,8 @@ from agent.inference import Curves
 from agent.planner.allocate import allocate
 from agent.planner.candidates import Candidates
 from agent.planner.circuits import PowerTree
-from agent.planner.decide import Fleet, Limits, decide
+from agent.planner.decide import Fleet, decide
+from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
 from agent.planner.nodes import Nodes
 from agent.setting import Knob, Setting

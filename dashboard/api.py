@@ -12,9 +12,10 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from agent.records import Batch, BatchReply, Decisions
+from agent.sources.table import cache_path
 from dashboard.database import Database
 from dashboard.decisions import decisions_after
-from dashboard.errors import Forbidden, Invalid, TooLarge, Unauthenticated, UnsupportedMedia
+from dashboard.errors import Forbidden, Invalid, NotFound, TooLarge, Unauthenticated, UnsupportedMedia
 from dashboard.ingest import check_batch, store_batch
 from dashboard.people import site_of_token
 from dashboard.state import state_of
@@ -89,6 +90,30 @@ def decisions(
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return Decisions(decisions=found)
+
+
+@router.get(
+    "/sources/{name}",
+    summary="Fetch prices or market data that the dashboard relays",
+    responses={401: {"description": _ERRORS[401]}, 403: {"description": _ERRORS[403]}},
+    openapi_extra={"security": _SECURITY},
+)
+def relayed_source(
+    request: Request,
+    site_id: SiteId,
+    name: Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", description="Name of the source.")],
+    authorization: Bearer = None,
+) -> Response:
+    """The last good table of a source, for sites without internet; how old it is, its rows say."""
+    state = state_of(request)
+    _authorise(state.database, site_id, authorization)
+    try:
+        body = cache_path(state.relayed, name).read_bytes() if state.relayed is not None else None
+    except FileNotFoundError:
+        body = None
+    if body is None:
+        raise NotFound(f"no source {name} is relayed here")
+    return Response(body, media_type="application/json", headers={"Cache-Control": "private, no-cache"})
 
 
 def _authorise(database: Database, site_id: str, authorization: str | None) -> None:

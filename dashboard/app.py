@@ -39,7 +39,12 @@ _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 def create_app(
-    database: Database, clock: Clock, *, wall: Clock | None = None, secure: bool = False
+    database: Database,
+    clock: Clock,
+    *,
+    wall: Clock | None = None,
+    secure: bool = False,
+    relayed: Path | None = None,
 ) -> FastAPI:
     """The dashboard as an ASGI application.
 
@@ -48,6 +53,7 @@ def create_app(
         clock: time of the sites.
         wall: real time for sessions and audit; the system's by default.
         secure: served over TLS.
+        relayed: folder below which `sources` holds what is relayed to sites.
     """
     app = FastAPI(
         title="hashmargin dashboard",
@@ -57,7 +63,7 @@ def create_app(
         redoc_url=None,
         telemetry={"tracing": False},
     )
-    app.state.shared = State(database, clock, wall or SystemClock(), secure)
+    app.state.shared = State(database, clock, wall or SystemClock(), secure, relayed)
     app.include_router(api.router)
     app.include_router(people_pages.router)
     app.include_router(pages.router)

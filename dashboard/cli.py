@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from agent.errors import InputError
 from dashboard.database import open_database
 from dashboard.lake import LakeKeeper
 from dashboard.people import add_operator, add_site, has_operators, replace_token
+from dashboard.relaying import Relaying
 from dashboard.secrecy import write_secret
 from dashboard.server import Listen, Service, Tls
 
@@ -57,6 +59,10 @@ def serve(
     lake_max_mib: Annotated[
         int, typer.Option("--lake-max-mib", min=16, help="Room of one site's telemetry.")
     ] = 20_480,
+    sources: Annotated[
+        Path | None,
+        typer.Option("--sources", help="YAML of price sources to fetch and relay to sites without internet."),
+    ] = None,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
@@ -76,12 +82,13 @@ def serve(
         )
     database = open_database(db)
     try:
-        service = Service(database, time, place, tls)
+        relay = Relaying(sources, db.parent / "relayed", time) if sources is not None else None
+        service = Service(database, time, place, tls, relay.folder if relay is not None else None)
         keeper = LakeKeeper(database, time, lake or db.parent / "lake", lake_max_mib)
         if not has_operators(database):
             typer.echo(f"nobody can sign in yet: hashmargin dashboard add-operator NAME --db {db}", err=True)
         typer.echo(f"dashboard: {service.url}  (Ctrl-C stops it)", err=True)
-        with keeper.running():
+        with keeper.running(), relay.running() if relay is not None else contextlib.nullcontext():
             asyncio.run(service.serve_until_stopped(ready_file))
     finally:
         database.close()

@@ -70,13 +70,21 @@ class Service(uvicorn.Server):
         clock: time of the sites.
         listen: where.
         tls: certificate and key, or None for plain HTTP.
+        relayed: folder below which `sources` holds what is relayed to sites.
 
     Raises:
         InputError: the address cannot be bound or the certificate not be used.
     """
 
-    def __init__(self, database: Database, clock: Clock, listen: Listen, tls: Tls | None = None) -> None:
-        self.app = create_app(database, clock, secure=tls is not None)
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        listen: Listen,
+        tls: Tls | None = None,
+        relayed: Path | None = None,
+    ) -> None:
+        self.app = create_app(database, clock, secure=tls is not None, relayed=relayed)
         config = uvicorn.Config(
             self.app,
             access_log=False,

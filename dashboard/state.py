@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import cast
 
 from fastapi import Request
@@ -23,6 +24,7 @@ class State:
         database: the fleet database.
         clock: time of the sites, simulated in a demo; recommendations expire by it.
         wall: real time; sessions, throttling and audit go by it.
+        relayed: folder of the sources that are relayed to sites; None where none is.
         secure: whether pages are served over TLS, so that cookies never leave it.
     """
 
@@ -30,6 +32,7 @@ class State:
     clock: Clock
     wall: Clock
     secure: bool
+    relayed: Path | None = None
 
     @property
     def patience(self) -> timedelta:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.planner.decide import Fleet, Limits, Plan
+from agent.planner.circuits import SITE
+from agent.planner.decide import Fleet, Plan
+from agent.planner.limits import Limits
 
 
 def binding_words(row: int, fleet: Fleet, limits: Limits, plan: Plan) -> list[str]:
@@ -27,6 +29,16 @@ def binding_words(row: int, fleet: Fleet, limits: Limits, plan: Plan) -> list[st
         least = limits.minimum_gain_usd_per_day
         if gain[1] > 0.0:
             words.append(f"gain not sure enough: lower bound {gain[0]:+.2f}, needs {least:+.2f} USD/day")
-    if plan.power_price_usd_per_w_day > 0.0 and fleet.held_back[row] is None:
-        words.append(f"site power cap of {limits.cap_w / 1000.0:g} kW")
+    place = plan.bound_by[row]
+    if place is not None and fleet.held_back[row] is None:
+        words.append(_limit(place, limits))
     return words
+
+
+def _limit(place: str, limits: Limits) -> str:
+    """Words for what limits the power of a place."""
+    cap_w = limits.cap_w
+    if limits.site is not None:
+        cap_w = float(limits.site.tree.cap_w[limits.site.tree.place(place)])
+    whose = "site power" if place == SITE else f"{place}: power"
+    return f"{whose} cap of {cap_w / 1000.0:g} kW" if np.isfinite(cap_w) else f"{whose} ramp or demand event"

@@ -7,18 +7,21 @@ lower bound of the gain pays for the change; all share the site's power by one p
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
-from math import erf, inf, isfinite, sqrt
+from dataclasses import dataclass, replace
+from math import erf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.inference import Curves
-from agent.planner.allocate import allocate
 from agent.planner.candidates import Candidates
-from agent.planner.horizon import Prospect, Steps, look_ahead
+from agent.planner.circuits import Band, binding, left_for_miners, step_limits
+from agent.planner.horizon import Outlook, Prospect, Steps, look_ahead
+from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon, Margins
 from agent.planner.nodes import Nodes
+from agent.planner.priorities import allocate_by_priority
+from agent.planner.schedule import Shared, go_through, price_limits
 from agent.planner.wear import look_ahead_within
 
 Floats = NDArray[np.float64]
@@ -27,6 +30,7 @@ Bools = NDArray[np.bool_]
 # An 80 % interval of a normal distribution is this many standard deviations wide.
 _WIDTH_80 = 2.5631
 _DAY_H = 24.0
+_KWH_PER_W_DAY = 0.024
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,40 +61,6 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What the site must keep to.
-
-    Args:
-        cap_w: infinity where there is none.
-        cap_z: standard deviations of the summed error of predicted power to keep free under it.
-        minimum_gain_usd_per_day: that the lower bound of a gain must exceed.
-        hold_h: how long a setting is held once entered.
-        restart_usd: wear of one restart, beside the hashing that it loses.
-    """
-
-    cap_w: float
-    cap_z: float
-    minimum_gain_usd_per_day: float
-    hold_h: float = 0.0
-    restart_usd: float = 0.0
-
-    def to_dict(self) -> dict[str, float | None]:
-        """JSON form; no cap is None."""
-        return asdict(self) | {"cap_w": self.cap_w if isfinite(self.cap_w) else None}
-
-    @staticmethod
-    def from_dict(data: dict[str, float | None]) -> Limits:
-        """Inverse of `to_dict`.
-
-        Raises:
-            TypeError: not limits.
-        """
-        cap_w = data["cap_w"]
-        others = {name: float(value) for name, value in data.items() if name != "cap_w" and value is not None}
-        return Limits(cap_w=inf if cap_w is None else float(cap_w), **others)
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """The chosen candidate of each miner and why.
 
@@ -104,9 +74,10 @@ class Plan:
         possible, pays, too_hot, worn_out: [N,K] what stands for and against each candidate.
         curtailed: [N] True where the cap, not profit, asks for the change.
         path: [N,T] column planned for each step of the horizon, -1 where nothing can be said.
-        power_price_usd_per_w_day: what the cap makes a watt worth; 0 where it does not bind.
-        upper_power_w: the planned sum at the stated confidence.
-        feasible: False where even the safest plan exceeds the cap.
+        power_price_usd_per_w_day: [N] what limits make a watt worth where a miner hangs; 0 where none binds.
+        bound_by: [N] name of the place whose limit holds a miner back, or None.
+        upper_power_w: planned draw of all miners at the stated confidence.
+        feasible: False where even the safest plan exceeds a cap.
         left_out: number of miners not up for decision, by reason.
     """
 
@@ -121,7 +92,8 @@ class Plan:
     worn_out: Bools
     curtailed: Bools
     path: Ints
-    power_price_usd_per_w_day: float
+    power_price_usd_per_w_day: Floats
+    bound_by: tuple[str | None, ...]
     upper_power_w: float
     feasible: bool
     left_out: dict[str, int]
@@ -143,6 +115,7 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     if not priced:
         ahead = Horizon(horizon.step_h, np.zeros(1), np.zeros(1))
     margins = Margins(curves, *fleet.priced_at)
+    power = limits.power(count, len(ahead))
 
     free = np.array([reason is None for reason in fleet.held_back], dtype=np.bool_) & known_now & priced
     too_hot = np.nan_to_num(curves.chip_temp_c[:, :, 2], nan=-np.inf) > fleet.chip_max_c[:, None]
@@ -153,8 +126,21 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     # Too hot where it stands: any permitted cooler setting may be taken, whatever it costs.
     hot_now = too_hot[rows, here] & free & possible.any(axis=1)
 
-    prospect = _prospect(fleet, margins, ahead, limits, may_enter & free[:, None])
-    outlook = look_ahead_within(prospect, fleet.restarts_left, round(_DAY_H / ahead.step_h))
+    prospect = replace(
+        _prospect(fleet, margins, ahead, limits, may_enter & free[:, None]), may_change=power.may_change
+    )
+    mean_w = np.nan_to_num(curves.power_w[:, :, 1])
+    sigma_w = np.nan_to_num((curves.power_w[:, :, 2] - curves.power_w[:, :, 0]) / _WIDTH_80)
+    draw = np.where(np.isfinite(fleet.present_power_w), fleet.present_power_w, fleet.rated_power_w)
+    shared = _shared(power, draw, sigma_w, limits.cap_z, here, free, len(ahead))
+    budget_steps = round(_DAY_H / ahead.step_h)
+
+    def solve(given: Prospect) -> Outlook:
+        return look_ahead_within(given, fleet.restarts_left, budget_steps, keep_values=power.limited)
+
+    price, outlook = None, solve(prospect)
+    if power.limited:
+        price, outlook = price_limits(prospect, outlook, shared, solve)
     change = _change_usd(prospect)
     gain = np.sort(
         _profit(margins, ahead, outlook.lasts, change) - _profit(margins, ahead, outlook.lasts, None, here),
@@ -162,26 +148,23 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     )
     pays = (gain[:, :, 0] > limits.minimum_gain_usd_per_day) | hot_now[:, None]
     held = fleet.held_h > 0.0
-    open_to = possible & pays & ~(held & ~hot_now)[:, None]
+    open_to = possible & pays & power.may_change[:, :1] & ~(held & ~hot_now)[:, None]
     open_to[rows, here] = ~hot_now
     middle = margins.over(*(np.full((1, 1), mean) for mean in ahead.means()))[:, :, 1]
     worth = np.where(hot_now[:, None], middle, outlook.action_usd * (_DAY_H / ahead.step_h))
     worth = np.where(open_to & np.isfinite(worth), worth, np.nan)
+    if price is not None:
+        # The limits of this step take the place of their price.
+        worth += price[:, 0][:, None] * mean_w * _KWH_PER_W_DAY
     worth[~free] = np.nan
-    mean_w = np.nan_to_num(curves.power_w[:, :, 1])
-    sigma_w = np.nan_to_num((curves.power_w[:, :, 2] - curves.power_w[:, :, 0]) / _WIDTH_80)
-    draw = np.where(np.isfinite(fleet.present_power_w), fleet.present_power_w, fleet.rated_power_w)
-    fixed_w = float(draw[~free].sum())
-
-    site = Nodes.one(count, limits.cap_w - fixed_w, limits.cap_z)
-    found = allocate(worth, mean_w, sigma_w, site)
+    found = allocate_by_priority(worth, mean_w, sigma_w, shared.nodes, power.weight, power.protected)
     if not found.feasible:
-        # Under the cap first: changes that do not pay, holds and the wear budget give way.
+        # Under the caps first: changes that do not pay, holds and the wear budget give way.
         staying = np.zeros((count, width), dtype=np.bool_)
         staying[rows[known_now], table.current[known_now]] = True
         everything = np.where(may_enter | staying, np.nan_to_num(middle), np.nan)
         everything[~free] = np.nan
-        found = allocate(everything, mean_w, sigma_w, site)
+        found = allocate_by_priority(everything, mean_w, sigma_w, shared.nodes, power.weight, power.protected)
 
     chosen = np.where(found.chosen >= 0, found.chosen, table.current)
     moved = (chosen != table.current) & (chosen >= 0) & free
@@ -192,11 +175,17 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     taken = np.where(moved[:, None], np.sort(profit[rows, pick] - profit[rows, here], axis=1), 0.0)
     less = mean_w[rows, pick] < mean_w[rows, here]
     pays_alone = gain[rows, pick, 0] > limits.minimum_gain_usd_per_day
-    curtailed = moved & less & ~pays_alone & (found.price[0] > 0)
+    paid = np.where(shared.nodes.member, found.price, 0.0).max(axis=1)
+    curtailed = moved & less & ~pays_alone & (paid > 0.0)
+    bound = binding(power.tree, found.price, found.over)
     path = outlook.path.copy()
-    path[~known_now] = -1
     different = path[:, 0] != chosen
-    path[different] = chosen[different, None]
+    if power.limited and (price is not None or different.any()):
+        dearer = np.zeros(path.shape) if price is None else price
+        path = go_through(prospect, outlook, dearer, shared, pick, fleet.restarts_left, budget_steps)
+    else:
+        path[different] = chosen[different, None]
+    path[~known_now] = -1
     left_out = Counter(reason for reason in fleet.held_back if reason is not None)
     left_out["present setting unknown"] += int(
         (~known_now & np.array([r is None for r in fleet.held_back])).sum()
@@ -213,8 +202,9 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         worn_out=worn_out,
         curtailed=curtailed,
         path=path,
-        power_price_usd_per_w_day=float(found.price[0]),
-        upper_power_w=float(found.upper_power_w[0]) + fixed_w,
+        power_price_usd_per_w_day=paid,
+        bound_by=tuple(power.tree.names[g] if g >= 0 and free[i] else None for i, g in enumerate(bound)),
+        upper_power_w=float(found.upper_power_w[0]) + float(draw[~free].sum()),
         feasible=found.feasible,
         left_out={reason: n for reason, n in left_out.items() if n},
     )
@@ -268,6 +258,27 @@ def _after(prospect: Prospect, ahead: Horizon) -> Floats:
         mean.stops, (entered - wake_loss).max(axis=1)[:, None], (entered - loss).max(axis=1)[:, None]
     )
     return np.asarray(np.maximum(values.stay[0], best))
+
+
+def _shared(
+    power: SitePower, draw: Floats, sigma_w: Floats, z: float, here: Ints, free: Bools, steps: int
+) -> Shared:
+    """The limits of every step, of the miners that are up for decision. Ramps are kept from now on only."""
+    tree = power.tree
+    fixed = np.where(free, 0.0, draw)
+    spread = np.where(free, sigma_w[np.arange(len(here)), here], 0.0)
+    margin = z * np.sqrt(tree.sums(spread**2))
+    now = step_limits(tree, tree.sums(draw) * power.pue, power.ramp_s, margin_w=margin, pue=power.pue)
+    later = Band(
+        np.broadcast_to(tree.cap_w, (steps, len(tree.names))),
+        np.broadcast_to(tree.floor_w, (steps, len(tree.names))),
+    )
+    later = left_for_miners(tree, later.within(power.event_cap_w), fixed, power.pue)
+    first = left_for_miners(tree, now.within(power.event_cap_w[0]), fixed, power.pue)
+    nodes = Nodes(tree.member(), first.cap_w, first.floor_w, z, tree.names)
+    cap_w, floor_w = later.cap_w.copy(), later.floor_w.copy()
+    cap_w[0], floor_w[0] = first.cap_w, first.floor_w
+    return Shared(nodes, cap_w, floor_w, sigma_w, power.weight, power.protected, free)
 
 
 def _change_usd(prospect: Prospect) -> Floats:

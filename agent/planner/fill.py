@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 # that its steps are small against the sum.
 _GOOD_ENOUGH, _MOST_CHOICES = 3e-4, 4000
 # Sums kept after each miner, and of each node before two nodes are added up.
-_SUMS, _NODE_SUMS = 3000, 300
+_SUMS, _NODE_SUMS = 600, 150
 _MINERS, _ROUNDS = 150, 4
 
 
@@ -204,9 +204,15 @@ def _with_still(sums: _Sums, kept: Ints) -> Ints:
 
 
 def _fewest(sums: _Sums, most: int) -> _Sums:
+    """At most so many, spread evenly over their power: of those that draw alike the one that loses least."""
     if len(sums.value) <= most:
         return sums
-    return sums.pick(np.sort(np.argpartition(sums.loss, most - 1)[:most]))
+    low, high = float(sums.power_w.min()), float(sums.power_w.max())
+    share = (sums.power_w - low) / max(high - low, 1e-9)
+    place = np.minimum((share * most).astype(np.int64), most - 1)
+    order = np.lexsort((sums.loss, place))
+    first = np.diff(place[order], prepend=-1) != 0
+    return sums.pick(np.sort(order[first]))
 
 
 def _inside(sums: _Sums, nodes: Nodes, g: int, mean: Floats, variance: Floats) -> _Sums:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import InputError
-from agent.planner.decide import Fleet, Limits, Plan
+from agent.planner.decide import Fleet, Plan
 from agent.planner.margins import Horizon, Margins
 from agent.planner.snapshot import Snapshot
 
@@ -23,7 +23,7 @@ _CHANGE = re.compile(r"^\s*(?P<name>[a-z_]+)\s*(?P<how>=|\*|\+|-)\s*(?P<value>-?
 WHAT_IF = {
     "price": ("USD/kWh, with PUE", 1.0),
     "hashprice": ("USD/PH/day, after pool fee", 0.001),
-    "cap": ("kW of the miners", 1000.0),
+    "cap": ("kW of the site", 1000.0),
     "hold": ("h", 1.0),
     "gain": ("USD/day that a change must surely bring", 1.0),
     "restarts": ("a day", 1.0),
@@ -127,12 +127,25 @@ def _changed(snapshot: Snapshot, text: str, name: str, how: str, value: float) -
     if name == "restarts":
         left = np.maximum(_moved(snapshot.fleet.restarts_left.astype(np.float64), how, scaled), 0.0)
         return replace(snapshot, fleet=replace(snapshot.fleet, restarts_left=left.astype(np.int64)))
-    field = {"cap": "cap_w", "hold": "hold_h", "gain": "minimum_gain_usd_per_day"}[name]
-    moved = float(_moved(np.array([getattr(limits, field)]), how, scaled)[0])
-    if moved < 0.0 or (name == "cap" and moved == 0.0):
-        raise InputError(f"--what-if {text!r}: {name} must stay above 0")
-    changed: Limits = replace(limits, **{field: moved})
-    return replace(snapshot, limits=changed)
+    if name == "hold":
+        return replace(snapshot, limits=replace(limits, hold_h=_above(text, limits.hold_h, how, scaled)))
+    if name == "gain":
+        least = _above(text, limits.minimum_gain_usd_per_day, how, scaled)
+        return replace(snapshot, limits=replace(limits, minimum_gain_usd_per_day=least))
+    if limits.site is None:
+        return replace(snapshot, limits=replace(limits, cap_w=_above(text, limits.cap_w, how, scaled, 1.0)))
+    tree = limits.site.tree
+    cap_w = tree.cap_w.copy()
+    cap_w[0] = _above(text, float(cap_w[0]), how, scaled, 1.0)
+    site = replace(limits.site, tree=replace(tree, cap_w=cap_w))
+    return replace(snapshot, limits=replace(limits, site=site))
+
+
+def _above(text: str, value: float, how: str, by: float, least: float = 0.0) -> float:
+    moved = float(_moved(np.array([value]), how, by)[0])
+    if not moved >= least:
+        raise InputError(f"--what-if {text!r}: it comes to {moved:g}, which is too little")
+    return moved
 
 
 def _moved(values: Floats, how: str, by: float) -> Floats:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from agent.conditions import Forecast
 from agent.fleet import Unit
 from agent.planner.binds import binding_words
-from agent.planner.decide import Fleet, Limits, Plan
+from agent.planner.decide import Fleet, Plan
+from agent.planner.limits import Limits
 from agent.records import (
     Alternative,
     Expectation,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from agent.errors import DataError, InputError
 from agent.inference import Curves
 from agent.planner.candidates import Candidates
-from agent.planner.decide import Fleet, Limits
+from agent.planner.circuits import PowerTree
+from agent.planner.decide import Fleet
+from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
 from agent.setting import Setting
 
@@ -29,6 +31,9 @@ MOST_BYTES = 64 * 1024 * 1024
 _TABLE = ("shares", "stops", "loss_h", "wake_loss_h", "settle_s", "restarts", "wears", "permitted")
 _COLUMNS = ("current", "nominal")
 _CURVES = ("hashrate_ths", "power_w", "chip_temp_c", "profit_usd_per_day")
+_LIMITS = ("cap_w", "cap_z", "minimum_gain_usd_per_day", "hold_h", "restart_usd")
+_TREE = ("parent", "leaf", "cap_w", "floor_w", "ramp_up_w_per_s", "ramp_down_w_per_s")
+_SITE = ("event_cap_w", "weight", "protected", "may_change")
 _FLEET = ("chip_max_c", "present_power_w", "rated_power_w", "restarts_left", "held_h")
 
 
@@ -63,7 +68,7 @@ def pack(snapshot: Snapshot) -> bytes:
         "held_back": fleet.held_back,
         "priced_at": fleet.priced_at,
         "step_h": horizon.step_h,
-        "limits": limits.to_dict(),
+        "limits": {name: getattr(limits, name) for name in _LIMITS},
         "sources": snapshot.sources,
         "model": snapshot.model,
     }
@@ -75,6 +80,12 @@ def pack(snapshot: Snapshot) -> bytes:
     arrays |= {name: getattr(fleet.candidates, name) for name in (*_TABLE, *_COLUMNS)}
     arrays |= {f"curve_{name}": getattr(fleet.curves, name).astype(np.float32) for name in _CURVES}
     arrays |= {name: getattr(fleet, name) for name in _FLEET}
+    if limits.site is not None:
+        site = limits.site
+        facts["site"] = {"names": site.tree.names, "pue": site.pue, "ramp_s": site.ramp_s}
+        arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
+        arrays |= {f"tree_{name}": getattr(site.tree, name) for name in _TREE}
+        arrays |= {f"site_{name}": getattr(site, name) for name in _SITE}
     out = io.BytesIO()
     np.savez_compressed(out, allow_pickle=False, **arrays)
     return out.getvalue()
@@ -127,10 +138,30 @@ def _build(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
         miner_ids=tuple(facts["miner_ids"]),
         fleet=fleet,
         horizon=Horizon(float(facts["step_h"]), arrays["hashprice"], arrays["price"]),
-        limits=Limits.from_dict(facts["limits"]),
+        limits=_limits(facts, arrays, count),
         sources=(str(first), str(second)),
         model=str(facts["model"]),
     )
+
+
+def _limits(facts: dict[str, Any], arrays: dict[str, NDArray[Any]], count: int) -> Limits:
+    cap_w, cap_z, gain, hold_h, restart_usd = (float(facts["limits"][name]) for name in _LIMITS)
+    plain = Limits(cap_w, cap_z, gain, hold_h, restart_usd)
+    if "site" not in facts:
+        return plain
+    tree = PowerTree(tuple(facts["site"]["names"]), **{name: arrays[f"tree_{name}"] for name in _TREE})
+    steps, places = len(arrays["price"]), len(tree.names)
+    _expect(tree.leaf, "leaf", (count,))
+    shapes = ((steps, places), (count,), (count,), (count, steps))
+    for name, shape in zip(_SITE, shapes, strict=True):
+        _expect(arrays[f"site_{name}"], name, shape)
+    site = SitePower(
+        tree=tree,
+        pue=float(facts["site"]["pue"]),
+        ramp_s=float(facts["site"]["ramp_s"]),
+        **{name: arrays[f"site_{name}"] for name in _SITE},
+    )
+    return replace(plain, site=site)
 
 
 def _expect(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> None:

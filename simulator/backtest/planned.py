@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.decide import Fleet, Limits, decide
+from agent.planner.decide import Fleet, decide
+from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
 from simulator.backtest.beliefs import Beliefs
 from simulator.backtest.foresee import Foresight

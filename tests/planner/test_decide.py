@@ -14,7 +14,8 @@ from agent.hardware.effective import effective_bounds
 from agent.inference import Curves
 from agent.planner.binds import binding_words
 from agent.planner.candidates import Candidates, Choices, build_candidates
-from agent.planner.decide import Fleet, Limits, Plan, decide
+from agent.planner.decide import Fleet, Plan, decide
+from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
 from agent.setting import Setting
 

@@ -14,7 +14,8 @@ import pytest
 
 from agent.inference import Curves
 from agent.planner.candidates import Candidates
-from agent.planner.decide import Fleet, Limits, Plan, decide
+from agent.planner.decide import Fleet, Plan, decide
+from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
 from agent.setting import Knob, Setting
 
