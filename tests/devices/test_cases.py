@@ -15,7 +15,7 @@ from agent.devices.families import FAMILIES
 from agent.errors import DeviceError
 
 CASES = Path(__file__).parents[1] / "cases"
-FOLDERS = sorted(folder for family in CASES.iterdir() for folder in family.iterdir() if folder.is_dir())
+FOLDERS = sorted(folder for family in FAMILIES for folder in (CASES / family).iterdir() if folder.is_dir())
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: f"{folder.parent.name}/{folder.name}")
