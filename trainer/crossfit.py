@@ -33,6 +33,9 @@ _LEAVE_OUTS = 9
 # The share of the time span before which a cross-fit learns and after which it is judged.
 _CUT = 0.7
 _LEAST_ROWS = 50
+# Below this many rows a fold, fewer and earlier ones.
+_USUAL_ROWS = 200
+_FEWER_FOLDS, _EARLIER_CUT = 4, 0.6
 _DEFAULT = {"hashrate": 0.08, "power": 0.12, "chip_temp": 10.0}
 _COVER = 0.8
 _MOST_INFLATION = 2.0
@@ -109,12 +112,16 @@ def cross_fit(
         DataError: too few rows.
     """
     start, end = float(dataset.at_s.min()), float(dataset.at_s.max())
-    cut = start + _CUT * (end - start)
+    folds, share = _FOLDS, _CUT
+    if (dataset.at_s > start + share * (end - start)).sum() < folds * _USUAL_ROWS:
+        # A small lake is cut into fewer groups, so that each has enough rows to judge by.
+        folds, share = _FEWER_FOLDS, _EARLIER_CUT
+    cut = start + share * (end - start)
     early, late = dataset.end_s <= cut, dataset.at_s > cut
-    group = unit_groups(dataset, _FOLDS, seed + 1)
+    group = unit_groups(dataset, folds, seed + 1)
     number = np.array([names.index(m) if m in names else -1 for m in dataset.models], dtype=np.int64)
     model = number[dataset.model]
-    tasks = [(early & (group != k), late & (group == k), k) for k in range(_FOLDS)]
+    tasks = [(early & (group != k), late & (group == k), k) for k in range(folds)]
     if len(names) > 1:
         tasks += [
             (early & ~np.isin(model, out), late & np.isin(model, out), -1) for out in _left_out(len(names))

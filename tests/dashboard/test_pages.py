@@ -205,7 +205,8 @@ async def test_the_api_describes_itself_to_who_is_signed_in_only(running: Runnin
         assert (await client.get("/api/openapi.json")).status_code == 303
     async with running.signed_in() as client:
         schema = (await client.get("/api/openapi.json")).json()
-    assert set(schema["paths"]) == {"/api/v1/sites/{site_id}/records", "/api/v1/sites/{site_id}/decisions"}
+    site = "/api/v1/sites/{site_id}"
+    assert set(schema["paths"]) == {f"{site}/records", f"{site}/decisions", f"{site}/sources/{{name}}"}
 
 
 async def test_a_site_that_reports_rarely_is_given_longer(running: Running, site: SampleSite) -> None:

@@ -20,7 +20,7 @@ COVERED = MODELS[:2]
 
 @pytest.fixture(scope="session")
 def made_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    telemetry, _ = fleet(days=5, units_per_model=4, models=COVERED, step_s=900.0)
+    telemetry, _ = fleet(days=10, units_per_model=8, models=COVERED, step_s=900.0)
     dataset = build_dataset(telemetry, market(), prices(), np.random.default_rng(1))
     found = learn(dataset, 1, lambda step, done: None, [f for f in FAMILIES if f.name == "linear-ridge"])
     out = tmp_path_factory.mktemp("small") / "bundle"

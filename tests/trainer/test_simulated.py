@@ -28,7 +28,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def unseen(tmp_path_factory: pytest.TempPathFactory) -> bench.Farm:
     return bench.farm(
-        bench.plan_of(78, 16, 2, 1234, step_s=STEP_S), tmp_path_factory.mktemp("other") / "lake"
+        bench.plan_of(78, 16, 2, 1234, step_s=STEP_S),
+        tmp_path_factory.mktemp("other") / "lake",
+        warm_days=8.0,
     )
 
 
