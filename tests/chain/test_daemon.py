@@ -19,8 +19,10 @@ import pytest
 from agent.clock import ScaledClock
 from simulator.farm import run_farm
 from tests.chain.farms import NOON, farm_spec, site_file
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
+PATIENT_POLL = {"interval_s": 30.0, "deadline_s": 20.0, "spread_s": 0.0}
 FARM = [
     {"model": "antminer-s19-pro", "host": 10, "firmware": "antminer-legacy", "count": 8},
     {"model": "antminer-s21", "host": 20, "firmware": "antminer-new", "count": 8},
@@ -38,7 +40,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 async def message(server: socket.socket) -> str:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         return (await asyncio.get_running_loop().sock_recv(server, 4096)).decode()
 
 
@@ -54,7 +56,7 @@ async def start(
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             _, said = await process.communicate()
     finally:
         kill(process)
@@ -70,7 +72,7 @@ async def test_ready_then_watchdog_after_each_whole_cycle_then_a_clean_stop(
     tmp_path: Path, manager: socket.socket
 ) -> None:
     spec, clock = farm_spec(FARM, tmp_path), fast_clock()
-    site = site_file(spec, tmp_path)
+    site = site_file(spec, tmp_path, poll=PATIENT_POLL)
     async with run_farm(spec, clock):
         process = await start(site, clock, notify=tmp_path / "notify")
         try:
@@ -94,7 +96,7 @@ async def test_ready_then_watchdog_after_each_whole_cycle_then_a_clean_stop(
 
 async def test_a_second_agent_of_the_same_site_is_refused(tmp_path: Path, manager: socket.socket) -> None:
     spec, clock = farm_spec(FARM[:1], tmp_path), fast_clock()
-    site = site_file(spec, tmp_path)
+    site = site_file(spec, tmp_path, poll=PATIENT_POLL)
     async with run_farm(spec, clock):
         first = await start(site, clock, notify=tmp_path / "notify")
         try:
@@ -109,7 +111,7 @@ async def test_a_second_agent_of_the_same_site_is_refused(tmp_path: Path, manage
 
 async def test_after_kill_9_the_next_agent_goes_on(tmp_path: Path, manager: socket.socket) -> None:
     spec, clock = farm_spec(FARM[:1], tmp_path), fast_clock()
-    site = site_file(spec, tmp_path)
+    site = site_file(spec, tmp_path, poll=PATIENT_POLL)
     async with run_farm(spec, clock):
         first = await start(site, clock, notify=tmp_path / "notify")
         await message(manager)
@@ -121,7 +123,7 @@ async def test_after_kill_9_the_next_agent_goes_on(tmp_path: Path, manager: sock
 
 async def test_status_shows_the_last_cycle(tmp_path: Path) -> None:
     spec, clock = farm_spec(FARM[:1], tmp_path), fast_clock()
-    site = site_file(spec, tmp_path)
+    site = site_file(spec, tmp_path, poll=PATIENT_POLL)
     async with run_farm(spec, clock):
         code, log = await ended(await start(site, clock, "--cycles", "2"))
         assert code == 0, log
@@ -130,7 +132,7 @@ async def test_status_shows_the_last_cycle(tmp_path: Path) -> None:
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         document, _ = await shown.communicate()
     assert json.loads(document)["miners_reachable"] == 8
 

@@ -28,6 +28,7 @@ from dashboard.forms import COOKIE
 from dashboard.people import add_operator, add_site, sign_in
 from dashboard.server import Listen, Service
 from dashboard.state import State
+from tests.patience import PATIENCE_S
 
 NOW = datetime(2026, 7, 10, 14, 0, tzinfo=UTC)
 # Loading certificate authorities for every client would take longer than the tests.
@@ -99,7 +100,7 @@ class Host:
 
     def __enter__(self) -> Host:
         self._thread.start()
-        give_up = time.monotonic() + 10
+        give_up = time.monotonic() + PATIENCE_S
         while not self._ready.exists():
             assert time.monotonic() < give_up, "the dashboard did not start"
             time.sleep(0.01)

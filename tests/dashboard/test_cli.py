@@ -19,6 +19,7 @@ from dashboard.database import open_database
 from dashboard.people import add_operator
 from dashboard.server import Listen, Service, Tls
 from tests.dashboard.serving import NOW, PASSWORD, self_signed
+from tests.patience import PATIENCE_S
 
 COMMAND = [sys.executable, "-m", "agent", "dashboard"]
 
@@ -133,7 +134,7 @@ def test_it_serves_until_a_signal_and_leaves_quietly(tmp_path: Path, number: sig
         [*COMMAND, *words, "--clock", clock], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + PATIENCE_S
         while not ready.exists():
             assert time.monotonic() < give_up
             assert process.poll() is None
@@ -141,7 +142,7 @@ def test_it_serves_until_a_signal_and_leaves_quietly(tmp_path: Path, number: sig
         url = ready.read_text().strip()
         assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
         process.send_signal(number)
-        out, err = process.communicate(timeout=15)
+        out, err = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
     assert process.returncode == 0
@@ -159,12 +160,12 @@ def test_listening_beyond_this_machine_without_tls_is_warned_about(tmp_path: Pat
     words = ["serve", "--db", str(tmp_path / "db"), "--listen", "0.0.0.0:0", "--ready-file", str(ready)]
     process = subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE, text=True)
     try:
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + PATIENCE_S
         while not ready.exists():
             assert time.monotonic() < give_up
             time.sleep(0.02)
         process.terminate()
-        _, err = process.communicate(timeout=15)
+        _, err = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
     assert err.startswith("warning: 0.0.0.0:0 is reachable from other machines without TLS")

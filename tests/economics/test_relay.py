@@ -22,6 +22,7 @@ from dashboard.state import State
 from tests.dashboard.serving import Host
 from tests.economics.test_sources import NOW, SPOT, spot
 from tests.economics.web import price_server
+from tests.patience import PATIENCE_S
 
 
 def relayed_site(folder: Path, url: str) -> SiteConfig:
@@ -35,7 +36,7 @@ def relayed_site(folder: Path, url: str) -> SiteConfig:
 
 
 def wait_for(path: Path) -> None:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + PATIENCE_S
     while not path.exists():
         assert time.monotonic() < give_up, f"{path} did not come"
         time.sleep(0.01)

@@ -20,6 +20,7 @@ from agent.clock import parse_clock
 from agent.config import load_site
 from agent.errors import InputError
 from agent.prices import read_market, read_prices
+from tests.patience import PATIENCE_S
 
 FARM = """
 name: cli
@@ -47,7 +48,7 @@ def running(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[bytes]
         stderr=subprocess.PIPE,
     )
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE_S
         while not ready.exists():
             assert process.poll() is None, process.stderr.read().decode()  # type: ignore[union-attr]
             assert time.monotonic() < until
@@ -66,7 +67,7 @@ def run(*words: str) -> Any:
 def test_a_farm_ends_cleanly_when_asked(tmp_path: Path, number: signal.Signals) -> None:
     with running(tmp_path, "--json") as (process, ready):
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err.decode()
     assert json.loads(out) == ready
 
@@ -85,7 +86,7 @@ def test_everything_asked_for_is_there_when_it_is_ready(tmp_path: Path) -> None:
         with urlopen(f"{ready['truth_url']}/127.32.1.1", timeout=5) as reply:
             assert json.load(reply)["power_limit_w"] == 3560
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=PATIENCE_S)
     assert "3 simulated miners" in out.decode()
     assert set(json.loads(state.read_text())["miners"]) == set(truth["miners"])
 
