@@ -42,6 +42,8 @@ class Web:
             auth=self._auth,
             limits=httpx.Limits(max_connections=1),
             follow_redirects=False,
+            # No firmware packs its pages, and a packed one could grow without end.
+            headers={"Accept-Encoding": "identity"},
             trust_env=False,
             verify=_NO_TLS,
         )
@@ -109,7 +111,7 @@ class Web:
             ):
                 self._check(name, reply.status_code)
                 answer = bytearray()
-                async for chunk in reply.aiter_bytes():
+                async for chunk in reply.aiter_raw():
                     answer += chunk
                     if len(answer) > _LIMIT_BYTES:
                         raise Malformed(self._address, f"{name}: longer than {_LIMIT_BYTES} bytes")

@@ -140,6 +140,7 @@ class WhatsminerV3:
         controls = (
             ReportedControl(Knob.POWER_LIMIT_W),
             ReportedControl(Knob.POWER_PERCENT),
+            ReportedControl(Knob.FREQUENCY_PERCENT),
             ReportedControl(Knob.WORK_MODE, choices=MODES),
             ReportedControl(Knob.STOP),
         )
@@ -378,6 +379,7 @@ class WhatsminerV3:
             mode=None if reading.work_mode == "stopped" else reading.work_mode,
             limit_w=reading.power_limit_w,
             percent=percent,
+            frequency_percent=parse.frequency_percent(setting),
         )
 
     async def _send(self, step: Step, switch: bool | None, budget: Budget) -> tuple[bool | None, str]:
@@ -401,7 +403,7 @@ class WhatsminerV3:
         return answer, json.dumps({"cmd": native, "param": param})
 
     def _remember(self, step: Step, answer: bool | None) -> None:
-        if step.verb is Verb.PERCENT:
+        if step.verb in (Verb.PERCENT, Verb.FAST_PERCENT):
             self._percent = float(step.value) if isinstance(step.value, int) else None
         elif answer:
             self._percent = 100.0 if step.verb is Verb.FULL_POWER else None
@@ -449,5 +451,8 @@ def commands_of(step: Step) -> tuple[str, object]:
         return "set.miner.power_mode", step.value
     if step.verb is Verb.LIMIT:
         return "set.miner.power_limit", step.value
+    if step.verb is Verb.FREQUENCY:
+        return "set.miner.target_freq", step.value
     percent = 100 if step.verb is Verb.FULL_POWER else step.value
-    return "set.miner.power_percent", {"percent": str(percent), "mode": "normal"}
+    speed = "fast" if step.verb is Verb.FAST_PERCENT else "normal"
+    return "set.miner.power_percent", {"percent": str(percent), "mode": speed}
