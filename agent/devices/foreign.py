@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from agent.clock import Clock
+from agent.devices.antminer.fields import celsius, fan_speed, mac, positive, scaled, seconds
 from agent.devices.device import Applied, Capabilities, Endpoint, Identity, PoolsApplied
 from agent.devices.identify import identify_family
 from agent.devices.numbers import count, number, text

@@ -1,4 +1,4 @@
-"""A proxy in front of a web page that lets so many bytes of one POST, or of its answer, through and no more."""
+"""A proxy in front of a web page that lets so many bytes of one POST or its answer through, and no more."""
 
 import asyncio
 import contextlib

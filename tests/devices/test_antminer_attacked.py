@@ -157,14 +157,14 @@ async def test_pools_that_change_before_the_write_are_the_ones_kept() -> None:
 
 @pytest.mark.parametrize("number", ["1e400", "-1e999", "NaN", "Infinity", "9" * 5000])
 def test_a_number_that_json_cannot_carry_forbids_the_write(number: str) -> None:
-    raw = '{"pools":[],"bitmain-freq":%s}' % number
+    raw = f'{{"pools":[],"bitmain-freq":{number}}}'
     with pytest.raises(Malformed, match="nothing is written"):
         strict_json(raw.encode(), "192.0.2.1")
 
 
 @pytest.mark.parametrize("number", ["1e30", "123456789012345678901234567890", "0.1", "-0"])
 def test_any_other_number_is_kept(number: str) -> None:
-    found: dict[str, Any] = strict_json(('{"a":%s}' % number).encode(), "192.0.2.1")
+    found: dict[str, Any] = strict_json(f'{{"a":{number}}}'.encode(), "192.0.2.1")
     assert found["a"] == pytest.approx(float(number))
 
 

@@ -97,7 +97,7 @@ class AntminerStock:
             except DeviceError as error:
                 problem, info = problem or error, None
         reading = reading_of(Replies(version=version, system_info=info), address)
-        if reading.model is None and info is None:
+        if reading.model is None and reading.mac is None and reading.firmware_version is None:
             raise problem or Malformed(address, "neither port 4028 nor the web page says what this is")
         return Identity(
             family=self.family,
@@ -255,13 +255,20 @@ class AntminerStock:
         deadline_s = self.endpoint.deadline_s
         if self._new_api:
             try:
-                document = await api.ask(self.endpoint, "stats", deadline_s, new_api=True)
+                document = await self._listed(deadline_s, new_api=True)
             except (Unsupported, Refused):
                 self._new_api = False
             else:
                 self._new_api = is_new_layout(document)
                 return document
-        return await api.ask(self.endpoint, "stats", deadline_s)
+        return await self._listed(deadline_s, new_api=False)
+
+    async def _listed(self, deadline_s: float, *, new_api: bool) -> dict[str, Any]:
+        document = await api.ask(self.endpoint, "stats", deadline_s, new_api=new_api)
+        if not isinstance(document.get("STATS"), list):
+            # An empty list is a machine that starts or sleeps; none at all is no machine.
+            raise Malformed(self.endpoint.address, "stats: the reply has no list of figures")
+        return document
 
     def _notice_restart(self, stats: dict[str, Any], now: datetime) -> None:
         """Ask all slow facts anew if the process, or the machine at this address, is another one."""

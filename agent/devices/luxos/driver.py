@@ -1,4 +1,4 @@
-"""Driver for LuxOS: figures, power and configuration in one joined read; power target, profile and curtailment.
+"""Driver for LuxOS: figures, power and configuration in one joined read; power target, profile, curtailment.
 
 A profile is a frequency and a voltage with the watts that go with them, so a model without a power target is
 set in watts too, and takes only those of its own table.
@@ -240,6 +240,8 @@ class LuxOS:
             self._joins = False
         # Without joins watts and configuration take turns as the second request.
         documents = {"stats": await ask(self.endpoint, "stats", deadline_s)}
+        if not isinstance(documents["stats"].get("STATS"), list):
+            raise Malformed(self.endpoint.address, "stats: the reply has no list of figures")
         self._turn = 1 - self._turn
         second = _FAST[1 + self._turn]
         with contextlib.suppress(Unsupported, Refused):

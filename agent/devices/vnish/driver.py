@@ -1,7 +1,7 @@
 """Driver for VNish: one summary a poll; settings by preset and throttle, stop and pause.
 
-A preset is named by its watts, so the unit is set in watts and takes only those of its own list. A throttle is a
-percent of the preset, at once and without a restart.
+A preset is named by its watts, so the unit is set in watts and takes only those of its own list. A throttle
+is a percent of the preset, at once and without a restart.
 """
 
 from __future__ import annotations
@@ -135,6 +135,8 @@ class VNish:
         try:
             async with deadline(self.endpoint.address, self.endpoint.deadline_s):
                 summary = await self._object("summary")
+                if not isinstance(summary.get("miner"), dict):
+                    raise Malformed(self.endpoint.address, "summary: the reply says nothing of the miner")
                 arrived = self._clock.now()
                 self._notice_change(summary)
                 await self._refresh()
@@ -223,7 +225,7 @@ class VNish:
             raise Unsupported(address, f"no preset of this unit has {target.value} W (it has {known})")
 
     async def _carry_out(self, target: Setting, state: _State) -> tuple[bool | None, str]:
-        """Send what leads from `state` to the target, each once; ends with the first that is not known to be done.
+        """Send what leads from `state` to the target, each once, until one is not known to be done.
 
         A unit at rest is started last, so that it never runs at what was set before.
         """

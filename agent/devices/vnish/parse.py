@@ -97,7 +97,7 @@ def state_of(documents: Documents) -> str | None:
 
 
 def throttle_of(documents: Documents) -> float | None:
-    """Percent of the preset's power that the unit is held to, 100 where it is not; None before VNish 1.3.3."""
+    """Percent of the preset's power that the unit is held to, 100 for all of it; None before VNish 1.3.3."""
     said = within(documents.summary, "miner", "miner_status", "throttled")
     percent = number(said if said is not None else within(documents.status, "throttled"))
     low, high = THROTTLE_RANGE

@@ -38,7 +38,10 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command in terms of both APIs; `value` is watts, percent (of frequency: from normal), or a mode's name."""
+    """One command in terms of both APIs; `value` is watts, percent or a mode's name.
+
+    The percent of a frequency is the change from normal, -100 to 100.
+    """
 
     verb: Verb
     value: int | str | None = None
