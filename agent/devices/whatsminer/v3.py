@@ -29,7 +29,7 @@ from agent.devices.whatsminer.line import FrameLine, write
 from agent.devices.whatsminer.parse_v2 import without_counts
 from agent.devices.whatsminer.parse_v3 import INFO, SETTING, STATUS, Sections, decode
 from agent.devices.whatsminer.pools import listed, same_pools
-from agent.devices.whatsminer.session import V2Session
+from agent.devices.whatsminer.session import NoFreeToken, V2Session
 from agent.devices.whatsminer.v2 import MODES, WhatsminerV2
 from agent.devices.whatsminer.wire import Budget
 from agent.devices.whatsminer.writes import State, Step, Verb, carry_out, governing, plan, shown
@@ -217,6 +217,9 @@ class WhatsminerV3:
             try:
                 part = Budget(self.endpoint.address, budget.left(_V2_BUDGET_S))
                 acknowledged = await self._v2.send_pools(pools, part)
+            except NoFreeToken:
+                # Tokens run out in half an hour; until then this one command goes by v3.
+                pass
             except Refused:
                 raise
             except DeviceError:
@@ -392,6 +395,9 @@ class WhatsminerV3:
                 self._by_v2 = True
                 self._remember(step, answer)
                 return answer, words
+            except NoFreeToken:
+                # Tokens run out in half an hour; until then this one command goes by v3.
+                pass
             except Refused:
                 raise
             except DeviceError:
