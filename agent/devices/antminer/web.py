@@ -19,7 +19,7 @@ from agent.devices.transport import tolerant_json
 from agent.errors import Malformed, Refused, Timeout, Unauthorised, Unreachable, Unsupported
 
 FACTORY = Credentials("root", "root")
-_LIMIT_BYTES = 4 * 1024 * 1024
+_LIMIT_BYTES = 2 * 1024 * 1024
 _FOLDER = "/cgi-bin/"
 # Nothing here speaks TLS, and httpx would load the system's certificates anew for every client: 20 ms.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
