@@ -189,7 +189,7 @@ _SLICE = 65536
 
 
 def _too_deep(raw: bytes) -> bool:
-    """True if brackets outside text stand deeper than the limit; slice by slice, so that it takes no memory."""
+    """True if brackets outside text stand deeper than the limit; slice by slice, to take no memory."""
     if raw.count(b"{") + raw.count(b"[") <= _DEPTH:
         return False
     if b"\\" in raw:

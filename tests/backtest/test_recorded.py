@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,16 @@ from simulator.physics_file import default_physics
 from simulator.weather import constant
 from tests.backtest.files import START, write_farm, write_market, write_prices
 
-MODELS = ("antminer-s19j-pro", "whatsminer-m50s", "antminer-t21")
+MODELS = ("antminer-s19j-pro", "whatsminer-m50s")
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site") / "lake"
-    models = tuple((default_physics().model(name), 2) for name in MODELS)
+    known = tuple((default_physics().model(name), 2) for name in MODELS)
+    # No profile claims this one, so that nothing can be set.
+    strange = replace(default_physics().model("antminer-t21"), key="antminer-t99", type_text="Antminer T99")
+    models = (*known, (strange, 2))
     write_history(HistoryPlan(models, constant(15.0), START.date(), days=4, step_s=900, seed=5), folder)
     return folder
 
