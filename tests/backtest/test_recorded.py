@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site") / "lake"
     known = tuple((default_physics().model(name), 2) for name in MODELS)
     # No profile claims this one, so that nothing can be set.
-    strange = replace(default_physics().model("antminer-t21"), key="antminer-t99", type_text="Antminer T99")
+    unknown = {"key": "antminer-t99", "type_text": "Antminer T99"}
+    strange = default_physics().model("antminer-t21").model_copy(update=unknown)
     models = (*known, (strange, 2))
     write_history(HistoryPlan(models, constant(15.0), START.date(), days=4, step_s=900, seed=5), folder)
     return folder

@@ -19,6 +19,12 @@ TARGETING = replace(PROFILES, model="antminer-s21")
 LOWER = watts(2115.0)
 
 
+def patient(r: Rig) -> Rig:
+    """With time enough for a busy machine, where no connection is cut."""
+    r.device.endpoint = replace(r.device.endpoint, deadline_s=10.0, write_deadline_s=20.0)
+    return r
+
+
 async def asked(r: Rig, command: str, key: str) -> dict[str, object]:
     """What the miner says without the proxy in between."""
     ports = replace(r.device.endpoint.ports, api=r.peer.ports.api)
@@ -36,6 +42,7 @@ async def test_the_tuner_is_on_again_whatever_connection_is_lost(number: int, mo
 
 async def test_a_model_with_a_power_target_takes_any_watts_in_its_range() -> None:
     async with rig(TARGETING) as r:
+        patient(r)
         offered = next(c for c in (await r.device.capabilities()).controls if c.knob is Knob.POWER_LIMIT_W)
         assert offered.values is None
         assert offered.minimum is not None
@@ -54,6 +61,7 @@ async def test_a_model_with_a_power_target_takes_any_watts_in_its_range() -> Non
 @pytest.mark.parametrize("value", [501.0, 11000.0, 2777.5])
 async def test_watts_that_the_power_target_does_not_take_are_not_sent(value: float) -> None:
     async with rig(TARGETING) as r:
+        patient(r)
         before = (await asked(r, "config", "CONFIG"))["IdealPowerTarget"]
         with pytest.raises(Unsupported, match="power target takes"):
             await r.device.apply(permit(watts(value), BOUNDS))
@@ -62,6 +70,7 @@ async def test_watts_that_the_power_target_does_not_take_are_not_sent(value: flo
 
 async def test_a_sleeping_unit_is_woken_for_a_power_target() -> None:
     async with rig(TARGETING) as r:
+        patient(r)
         await r.device.apply(permit(STOP, BOUNDS))
         applied = await r.device.apply(permit(watts(2777.0), BOUNDS))
         assert applied.before == STOP
@@ -72,6 +81,7 @@ async def test_a_sleeping_unit_is_woken_for_a_power_target() -> None:
 
 async def test_without_a_power_target_the_watts_of_the_profiles_are_offered() -> None:
     async with rig(PROFILES) as r:
+        patient(r)
         offered = next(c for c in (await r.device.capabilities()).controls if c.knob is Knob.POWER_LIMIT_W)
         assert offered.values is not None
         assert LOWER.value in offered.values
@@ -89,3 +99,26 @@ def test_the_target_that_was_asked_for_goes_before_the_profile() -> None:
 @pytest.mark.parametrize("limits", [None, {}, {"LIMITS": [{"PowerTargetMin": 5, "PowerTargetMax": 1}]}])
 def test_a_range_that_is_none_is_not_used(limits: dict[str, object] | None) -> None:
     assert target_range(limits) is None
+
+
+async def test_firmware_that_joins_nothing_still_tells_watts_and_mac_in_every_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refused(*_: object) -> dict[str, dict[str, object]]:
+        raise Unsupported("192.0.2.1", "no joins")
+
+    monkeypatch.setattr("agent.devices.luxos.driver.joined", refused)
+    async with rig(PROFILES) as r:
+        patient(r)
+        await r.device.read()
+        counts, readings = [], []
+        for _ in range(20):
+            r.clock.advance(60.0)
+            before = r.proxy.connections
+            readings.append(await r.device.read())
+            counts.append(r.proxy.connections - before)
+        assert all(reading.power_w and reading.mac and reading.work_mode == "normal" for reading in readings)
+        assert max(counts) == 3
+        await r.device.apply(permit(STOP, BOUNDS))
+        r.clock.advance(600.0)
+        assert (await r.device.read()).work_mode == "sleep"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.clock import Clock
+from agent.devices.antminer.layouts import uptime
 from agent.devices.antminer.parse import VENDOR
 from agent.devices.device import (
     Applied,
@@ -50,7 +51,8 @@ __all__ = ["FAMILY", "FIRMWARE", "LuxOS", "capture", "decode"]
 log = logging.getLogger(__name__)
 FAMILY = "luxos"
 _FAST = ("stats", "power", "config")
-_PERIODS_S = {"version": 3600.0, "profiles": 1800.0, "pools": 120.0}
+# The configuration comes with every reading where the firmware joins commands.
+_PERIODS_S = {"version": 3600.0, "profiles": 1800.0, "pools": 120.0, "config": 120.0}
 _ACK_S = 10.0
 _MODES = ("normal", "sleep")
 # How often waking the automatic tuner is tried before it is left to a person.
@@ -69,7 +71,7 @@ class LuxOS:
         self._slow = SlowFacts(_PERIODS_S)
         self._joins: bool | None = None
         self._mac: str | None = None
-        self._turn = 0
+        self._elapsed_s: float | None = None
         # True once the tuner was paused and could not be woken again.
         self._owes_tuner = False
 
@@ -94,7 +96,10 @@ class LuxOS:
         )
 
     async def read(self) -> Reading:
-        """See `Device.read`: one joined request, and one slow fact when due."""
+        """See `Device.read`: one joined request, and one slow fact when due.
+
+        Firmware that joins nothing is asked for figures and watts each time; a slow fact is a third request.
+        """
         async with deadline(self.endpoint.address, self.endpoint.deadline_s):
             documents = await self._figures()
             arrived = self._clock.now()
@@ -129,6 +134,7 @@ class LuxOS:
             offered = await self._target_range() if target.knob is Knob.POWER_LIMIT_W else None
             power = _power_command(target, profiles, offered, address)
             acknowledged, sent = await self._carry_out(target, power, asleep=before.stops_hashing)
+            self._slow.make_due("config")
             readback: Setting | None = None
             with contextlib.suppress(DeviceError):
                 readback = await self._shown(target.knob, profiles)
@@ -238,27 +244,28 @@ class LuxOS:
             if self._joins:
                 raise Malformed(self.endpoint.address, "stats: missing from the joined reply")
             self._joins = False
-        # Without joins watts and configuration take turns as the second request.
         documents = {"stats": await ask(self.endpoint, "stats", deadline_s)}
         if not isinstance(documents["stats"].get("STATS"), list):
             raise Malformed(self.endpoint.address, "stats: the reply has no list of figures")
-        self._turn = 1 - self._turn
-        second = _FAST[1 + self._turn]
+        # Watts are of the same moment or none; the configuration, which holds the MAC, is a slow fact then.
         with contextlib.suppress(Unsupported, Refused):
-            documents[second] = await ask(self.endpoint, second, deadline_s)
+            documents["power"] = await ask(self.endpoint, "power", deadline_s)
         return documents
 
     async def _refresh(self) -> None:
         """One slow fact that is due; all of them at the first contact. None of them may stop a reading."""
-        if self._joins is False and self._slow.get("version") is not None and self._turn:
-            return
-        due = self._slow.due(self._clock.now())
+        unasked = ("config",) if self._joins else ()
+        due = [name for name in self._slow.due(self._clock.now()) if name not in unasked]
         for command in due if self._slow.get("version") is None else due[:1]:
             now = self._clock.now()
             try:
-                self._slow.put(command, await ask(self.endpoint, command, self.endpoint.deadline_s / 3), now)
+                found = await ask(self.endpoint, command, self.endpoint.deadline_s / 3)
+                self._notice_swap({command: found})
+                self._slow.put(command, found, now)
             except DeviceError as error:
-                self._slow.failed(command, now, isinstance(error, Unsupported))
+                # Who it is stays true while it cannot be asked.
+                keep = command == "config"
+                self._slow.failed(command, now, isinstance(error, Unsupported) and not keep, keep=keep)
                 if isinstance(error, Timeout | Unreachable):
                     return
 
@@ -268,6 +275,11 @@ class LuxOS:
         if mac is not None and self._mac is not None and mac != self._mac:
             self._slow.clear()
         self._mac = mac or self._mac
+        elapsed_s = uptime(documents["stats"]) if "stats" in documents else None
+        if elapsed_s is not None and self._elapsed_s is not None and elapsed_s < self._elapsed_s:
+            # A process that started anew may be another machine's.
+            self._slow.make_due("config")
+        self._elapsed_s = elapsed_s if elapsed_s is not None else self._elapsed_s
 
     async def _profiles(self) -> tuple[Profile, ...]:
         found = await ask(self.endpoint, "profiles", self.endpoint.deadline_s)
