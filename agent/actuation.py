@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 # How much longer than the control's settle time telemetry may take: the poll rhythm and slow averages.
 _PATIENCE = 1.5
 _LEAST_WAIT_S = 300.0
+_MOST_WORDS = 2000
 
 
 class Miners(Protocol):
@@ -235,7 +236,8 @@ class Actuator:
         try:
             async with self._miners.exclusive(act.miner_id) as device:
                 # Nothing may stand between the gate and the driver.
-                allowed = permit(act.target.setting(), self._miners.bounds(act.miner_id))
+                bounds = self._miners.bounds(act.miner_id)
+                allowed = permit(act.target.setting(), bounds, urgent=self._is_urgent(act))
                 applied = await device.apply(allowed)
         except OutOfBounds as error:
             return self._fail(act, f"the gate refused it: {error}")
@@ -248,12 +250,20 @@ class Actuator:
         return self._sent(
             act,
             {
-                "sent": applied.sent or "nothing: the miner was already there",
+                # A configuration that is written back whole has no bound of its own.
+                "sent": (applied.sent or "nothing: the miner was already there")[:_MOST_WORDS],
                 "acknowledged": applied.acknowledged,
                 "readback": SettingRecord.of(applied.readback) if applied.readback is not None else None,
                 "before": SettingRecord.of(applied.before) if applied.before is not None else act.before,
             },
         )
+
+    def _is_urgent(self, act: Act) -> bool:
+        """True for what a cap or the grid asks for, which cannot wait minutes for a gentle way."""
+        recommendation = (
+            self._store.recommendation(act.recommendation_id) if act.recommendation_id is not None else None
+        )
+        return recommendation is not None and recommendation.type == "curtailment" and act.rolls_back is None
 
     def _sent(self, act: Act, what: dict[str, object]) -> Act:
         deadline = self._deadline(act.settle_s)

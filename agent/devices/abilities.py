@@ -85,7 +85,7 @@ _STOCK_MODE_TOLD = "`bitmain-work-mode` of `get_miner_conf.cgi`, `miner-mode` of
 ABILITIES: dict[str, Ability] = {
     "antminer-stock": Ability(
         ports="4028, web 80, status 6060",
-        each_cycle="`stats`; watts from 6060 where the model has them (4 readings of 5)",
+        each_cycle="`stats`; watts from 6060 where the model has them",
         rarely="pools, configuration, errors, identity",
         login="web user and password (root/root)",
         switch=_NOBODY,
@@ -139,7 +139,7 @@ ABILITIES: dict[str, Ability] = {
             ),
             Way(
                 Knob.POWER_PERCENT,
-                "`set_power_pct_v2`; `restore_power_pct` for 100",
+                "`set_power_pct_v2`, within a curtailment `set_power_pct`; `restore_power_pct` for 100",
                 "`power_pct` of `status`",
                 "where `status` shows it again",
             ),
@@ -166,8 +166,14 @@ ABILITIES: dict[str, Ability] = {
             ),
             Way(
                 Knob.POWER_PERCENT,
-                "as v2, else `set.miner.power_percent`",
+                "as v2, else `set.miner.power_percent`, mode normal or, within a curtailment, fast",
                 "`power-percent` of `get.miner.setting`",
+            ),
+            Way(
+                Knob.FREQUENCY_PERCENT,
+                "`set_target_freq`, else `set.miner.target_freq`",
+                "`target-freq` of `get.miner.setting`",
+                "where the owner adds it to the profile: no profile has it",
             ),
             Way(
                 Knob.WORK_MODE,
@@ -187,9 +193,9 @@ ABILITIES: dict[str, Ability] = {
         ways=(
             Way(
                 Knob.POWER_LIMIT_W,
-                "`profileset`, with `atmset` off before and on after",
-                "`Profile` of `config`",
-                "the watts of the unit's own `profiles`",
+                "`powertargetset`; on models without one `profileset`, with `atmset` off before and on after",
+                "`IdealPowerTarget`, else `Profile`, of `config`",
+                "inside `limits`; without a power target, the watts of the unit's own `profiles`",
             ),
             Way(Knob.STOP, "`curtail sleep` (`curtail wakeup` to wake)", "`CurtailMode` of `config`"),
             Way(Knob.WORK_MODE, "`curtail`: normal and sleep", "`CurtailMode` of `config`"),
@@ -231,9 +237,17 @@ ABILITIES: dict[str, Ability] = {
                 "`overclock.preset` of `settings`",
                 "the watts of the unit's own tuned `autotune/presets`, once a preset is chosen",
             ),
+            Way(
+                Knob.POWER_PERCENT,
+                "`mining/throttle`",
+                "`throttled` of `status` and `summary`",
+                "from VNish 1.3.3",
+            ),
             Way(Knob.STOP, "`mining/stop` (`mining/start` to wake)", "`miner_state` of `status`"),
             Way(
-                Knob.WORK_MODE, "`mining/stop`, `mining/start`: normal and sleep", "`miner_state` of `status`"
+                Knob.WORK_MODE,
+                "`mining/pause`, `mining/resume`: normal and sleep",
+                "`miner_state` of `status`",
             ),
         ),
         pools="`settings` with `pools`",

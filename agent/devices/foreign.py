@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from agent.clock import Clock
+from agent.devices.antminer.fields import celsius, fan_speed, mac, positive, scaled, seconds
 from agent.devices.device import Applied, Capabilities, Endpoint, Identity, PoolsApplied
 from agent.devices.identify import identify_family
 from agent.devices.numbers import count, number, text
@@ -173,16 +174,16 @@ def _reading(data: Json, address: str | None, clock: Clock | None) -> Reading:
     profile = find(model) if model is not None else None
     boards = tuple(_board(board) for board in _rows(data.get("hashboards")))
     pools = tuple(_pool(pool) for group in _rows(data.get("pools")) for pool in _rows(group.get("pools")))
-    watts = number(data.get("wattage"))
+    watts = positive(number(data.get("wattage")))
     firmware = text(info.get("firmware"))
     mining = data.get("is_mining")
     chips = [b.chip_temp_c for b in boards if b.chip_temp_c is not None]
     temperatures = [b.board_temp_c for b in boards if b.board_temp_c is not None]
-    fans = [number(fan.get("rpm")) for fan in _rows(data.get("fans"))]
+    fans = [fan_speed(fan.get("rpm")) for fan in _rows(data.get("fans"))]
     # Some makes count once for the whole miner and show that figure at every pool.
     counts = list(dict.fromkeys((pool.accepted, pool.rejected) for pool in pools))
     return Reading(
-        mac=(text(data.get("mac")) or "").lower() or None,
+        mac=mac(data.get("mac")),
         serial=text(data.get("serial_number")),
         address=address,
         vendor=(text(info.get("make")) or "").lower() or None,
@@ -215,9 +216,9 @@ def _board(row: Json) -> Board:
         hashrate_ths=rate,
         chips=chips,
         chips_expected=count(row.get("expected_chips")),
-        chip_temp_c=number(row.get("outlet_chip_temperature")),
-        board_temp_c=number(row.get("board_temperature")),
-        frequency_mhz=number(row.get("frequency")),
+        chip_temp_c=celsius(row.get("outlet_chip_temperature")),
+        board_temp_c=celsius(row.get("board_temperature")),
+        frequency_mhz=positive(number(row.get("frequency"))),
         serial=text(row.get("serial_number")),
         state="missing" if chips == 0 else state,
     )
@@ -246,11 +247,11 @@ def _error(row: Json) -> MinerError:
 def _ths(value: object) -> float | None:
     found = _object(value)
     rate, scale = number(found.get("value")), _TO_THS.get(str(found.get("unit")))
-    return None if rate is None or scale is None else rate * scale
+    return None if rate is None or scale is None else scaled(rate, scale)
 
 
 def _seconds(value: object) -> float | None:
-    return value.total_seconds() if isinstance(value, timedelta) else number(value)
+    return seconds(value.total_seconds() if isinstance(value, timedelta) else value)
 
 
 def _sum(counts: list[tuple[int | None, int | None]], place: int) -> int | None:

@@ -16,7 +16,7 @@ import h11
 from agent.devices.transport import tolerant_json
 from agent.errors import Malformed, Timeout, Unreachable
 
-LIMIT_BYTES = 4 * 1024 * 1024
+LIMIT_BYTES = 2 * 1024 * 1024
 _CONNECT_S, _CONNECT_SHARE = 5.0, 0.5
 _HEAD_BYTES = 64 * 1024
 
@@ -66,7 +66,7 @@ class Rest:
         Raises:
             Unreachable: no connection, or closed before an answer began.
             Timeout: `deadline_s`, which covers all of it, passed.
-            Malformed: the answer is not HTTP, is cut short, or is longer than 4 MiB.
+            Malformed: the answer is not HTTP, is cut short, or is longer than 2 MiB.
         """
         what = f"{method} {path}"
         loop = asyncio.get_running_loop()

@@ -65,16 +65,24 @@ class SlowFacts:
         """The last reply, however old within its period."""
         return self._replies.get(command)
 
-    def due(self, now: datetime) -> list[str]:
-        """Commands that are due, the most overdue first; never asked comes before all."""
-        lateness = {command: self._lateness(command, now) for command in self._periods}
+    def due(self, now: datetime, at_least_s: Mapping[str, float] | None = None) -> list[str]:
+        """Commands that are due, the most overdue first; never asked comes before all.
+
+        Args:
+            at_least_s: command -> seconds that its last reply is good for, where longer than the period.
+        """
+        floor = at_least_s or {}
+        lateness = {
+            command: self._lateness(command, now, floor.get(command, 0.0)) for command in self._periods
+        }
         late = [command for command in self._periods if lateness[command] >= 1.0]
         return sorted(late, key=lambda command: -lateness[command])
 
-    def _lateness(self, command: str, now: datetime) -> float:
+    def _lateness(self, command: str, now: datetime, at_least_s: float) -> float:
         if command not in self._asked:
             return float("inf")
         at, period = self._asked[command]
+        period = max(period, at_least_s)
         age = (now - at).total_seconds()
         # A clock that jumped back must not silence a command for the length of the jump.
         return float("inf") if age < 0.0 else age / period

@@ -15,8 +15,8 @@ from typing import Any
 
 from agent.errors import Malformed, Timeout, Unreachable
 
-LIMIT_BYTES = 16 * 1024 * 1024
-_REPAIR_BYTES = 2 * 1024 * 1024
+# Ten times the longest reply that is known. Decoded, the worst that fits takes thirty times as much memory.
+LIMIT_BYTES = 2 * 1024 * 1024
 _DEPTH = 64
 _EDGES = "\0 \t\r\n\ufeff"
 # A miner that has not taken the connection by then is not there; the rest of the deadline is for its answer.
@@ -146,10 +146,9 @@ def tolerant_json(raw: bytes, address: str) -> Any:
     first = _load(text)
     if first is not _BROKEN:
         return first
-    if len(text) <= _REPAIR_BYTES:
-        second = _load(_repaired(text))
-        if second is not _BROKEN:
-            return second
+    second = _load(_repaired(text))
+    if second is not _BROKEN:
+        return second
     shown = text[:60].encode("unicode_escape").decode("ascii")
     raise Malformed(address, f"the answer is not JSON ({len(raw)} bytes, beginning {shown!r})")
 
@@ -186,19 +185,24 @@ def _load(text: str) -> Any:
 
 _NOT_STRUCTURE = bytes(sorted(set(range(256)) - set(b'{}[]"')))
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
-_QUOTED = re.compile(rb'"[^"]*"?')
+_SLICE = 65536
 
 
 def _too_deep(raw: bytes) -> bool:
+    """True if brackets outside text stand deeper than the limit; slice by slice, to take no memory."""
     if raw.count(b"{") + raw.count(b"[") <= _DEPTH:
         return False
     if b"\\" in raw:
         raw = _ESCAPED.sub(b"", raw)
-    depth = 0
-    for sign in _QUOTED.sub(b"", raw.translate(None, _NOT_STRUCTURE)):
-        depth += 1 if sign in b"{[" else -1
-        if depth > _DEPTH:
-            return True
+    depth, quoted = 0, False
+    for start in range(0, len(raw), _SLICE):
+        parts = raw[start : start + _SLICE].translate(None, _NOT_STRUCTURE).split(b'"')
+        for part in parts[quoted::2]:
+            for sign in part:
+                depth += 1 if sign in b"{[" else -1
+                if depth > _DEPTH:
+                    return True
+        quoted ^= len(parts) % 2 == 0
     return False
 
 

@@ -81,26 +81,33 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class PermittedSetting:
-    """A setting that the gate let through. Made by `permit` alone."""
+    """A setting that the gate let through. Made by `permit` alone.
+
+    `urgent` asks a driver for the fastest way there, where the firmware has a fast and a gentle one.
+    """
 
     setting: Setting
     bounds: Bounds
     seal: object
+    urgent: bool = False
 
     def __post_init__(self) -> None:
         if self.seal is not _SEAL:
             raise OutOfBounds(f"{self.setting}: only the gate may permit a setting")
 
 
-def permit(setting: Setting, bounds: Iterable[Bounds]) -> PermittedSetting:
+def permit(setting: Setting, bounds: Iterable[Bounds], *, urgent: bool = False) -> PermittedSetting:
     """Let `setting` through if the miner has bounds for its knob and all of them allow it.
+
+    Args:
+        urgent: the site waits for the effect, as when it is curtailed.
 
     Raises:
         OutOfBounds: otherwise; the message names the bounds of that knob and who set them.
     """
     seen = [b for b in bounds if b.knob is setting.knob]
     if seen and all(b.allows(setting) for b in seen):
-        return PermittedSetting(setting, seen[0], _SEAL)
+        return PermittedSetting(setting, seen[0], _SEAL, urgent)
     allowed = "; ".join(b.describe() for b in seen) or "no control of that kind on this miner"
     raise OutOfBounds(f"{setting} is not allowed: {allowed}")
 

@@ -134,7 +134,7 @@ def candidate_settings(
         bounds: the miner's effective bounds; a knob without bounds gives nothing.
         count: at most so many values per numeric knob, both ends of its range among them.
         current: what is set now, if known. Power percent counts from the power limit in force, so
-            it is left out while that limit is well below rated.
+            it is left out while that limit is not near rated.
 
     Returns:
         A grid over each numeric knob on its step, the allowed modes, and one stop if allowed. The
@@ -157,7 +157,7 @@ def candidate_settings(
         elif bound.knob is Knob.VOLTAGE_PERCENT:
             # What a lower voltage does to stability no curve says: it is for people, never for a plan.
             continue
-        elif bound.knob is Knob.POWER_PERCENT and _below_rated(profile, current):
+        elif bound.knob is Knob.POWER_PERCENT and _off_rated(profile, current):
             continue
         elif bound.minimum is not None and bound.maximum is not None:
             values = _values(bound, bound.minimum, bound.maximum, control.step or 1.0, count)
@@ -197,10 +197,11 @@ def _allowed(setting: Setting, bounds: Iterable[Bounds]) -> bool:
     return bool(own) and all(bound.allows(setting) for bound in own)
 
 
-def _below_rated(profile: HardwareProfile, current: Setting | None) -> bool:
+def _off_rated(profile: HardwareProfile, current: Setting | None) -> bool:
     if current is None or current.knob is not Knob.POWER_LIMIT_W:
         return False
-    return _number(current) < _NEAR_RATED * profile.rated_power_w.value
+    share = _number(current) / profile.rated_power_w.value
+    return not _NEAR_RATED <= share <= 1.0 / _NEAR_RATED
 
 
 def _choice(profile: HardwareProfile, firmware: str, setting: Setting) -> Choice | None:

@@ -234,6 +234,9 @@ def _why_not(unit: FarmUnit) -> str:
 
 
 def _reported(unit: FarmUnit, bound: Bounds) -> bool:
+    if bound.knob is Knob.POWER_PERCENT and unit.tuner:
+        # Presets go further than a throttle, which counts from one of them.
+        return False
     return bound.knob is not Knob.HASHRATE_PERCENT or unit.miner.offers_hashrate_percent
 
 

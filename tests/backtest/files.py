@@ -15,7 +15,7 @@ groups:
   - {model: antminer-s19j-pro, count: 2, first_address: 127.50.0.1}
   - {model: whatsminer-m50s, count: 2, first_address: 127.50.1.1}
   - {model: antminer-s19k-pro, firmware: luxos, count: 1, first_address: 127.50.2.1}
-  - {model: antminer-t21, count: 1, first_address: 127.50.3.1}
+  - {model: antminer-t21, firmware: luxos, count: 1, first_address: 127.50.3.1}
 """
 START = datetime(2022, 3, 1, tzinfo=UTC)
 

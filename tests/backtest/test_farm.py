@@ -88,11 +88,11 @@ def test_a_unit_that_is_too_hot_stops_itself(tmp_path: Path) -> None:
 
 def test_units_that_cannot_be_set_at_all_are_left_out_and_counted(tmp_path: Path) -> None:
     both = (
-        "groups:\n  - {model: antminer-t21, count: 2, first_address: 127.0.2.1}\n"
+        "groups:\n  - {model: antminer-t21, firmware: luxos, count: 2, first_address: 127.0.2.1}\n"
         "  - {model: antminer-s19, first_address: 127.0.3.1}\n"
     )
     _, farm = built(tmp_path, both)
     assert len(farm.units) == 1
     assert list(farm.left_out.values()) == [2]
     with pytest.raises(InputError, match="no unit that hashmargin could set"):
-        built(tmp_path, "groups:\n  - {model: antminer-t21, first_address: 127.0.2.1}\n")
+        built(tmp_path, "groups:\n  - {model: antminer-t21, firmware: luxos, first_address: 127.0.2.1}\n")

@@ -21,13 +21,17 @@ from simulator.physics_file import default_physics
 from simulator.weather import constant
 from tests.backtest.files import START, write_farm, write_market, write_prices
 
-MODELS = ("antminer-s19j-pro", "whatsminer-m50s", "antminer-t21")
+MODELS = ("antminer-s19j-pro", "whatsminer-m50s")
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site") / "lake"
-    models = tuple((default_physics().model(name), 2) for name in MODELS)
+    known = tuple((default_physics().model(name), 2) for name in MODELS)
+    # No profile claims this one, so that nothing can be set.
+    unknown = {"key": "antminer-t99", "type_text": "Antminer T99"}
+    strange = default_physics().model("antminer-t21").model_copy(update=unknown)
+    models = (*known, (strange, 2))
     write_history(HistoryPlan(models, constant(15.0), START.date(), days=4, step_s=900, seed=5), folder)
     return folder
 

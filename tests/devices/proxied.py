@@ -31,6 +31,7 @@ BOUNDS = (
 STOP = Setting(Knob.STOP)
 LOW = Setting(Knob.WORK_MODE, "low")
 VNISH_W = Setting(Knob.POWER_LIMIT_W, 2340.0)
+THROTTLE = Setting(Knob.POWER_PERCENT, 60.0)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ KINDS = {
     "antminer-stock": Kind("antminer-s19-pro", AntminerStock, PeerOptions(), (LOW, STOP)),
     "braiins": Kind("antminer-s19-pro", Braiins, PeerOptions(firmware="braiins"), (watts(2600.0), STOP)),
     "luxos": Kind("antminer-s19-pro", LuxOS, PeerOptions(firmware="luxos"), (watts(2115.0), STOP)),
-    "vnish": Kind("antminer-s19-pro", VNish, PeerOptions(firmware="vnish"), (VNISH_W, STOP)),
+    "vnish": Kind("antminer-s19-pro", VNish, PeerOptions(firmware="vnish"), (VNISH_W, THROTTLE, STOP)),
     "whatsminer-v2": Kind("whatsminer-m30s-plus-plus", WhatsminerV2, PeerOptions(), (watts(2900.0), STOP)),
     "whatsminer-v3": Kind("whatsminer-m60s", WhatsminerV3, PeerOptions(api_v3=True), (watts(2900.0), STOP)),
     "whatsminer-v3-alone": Kind(

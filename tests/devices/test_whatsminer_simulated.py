@@ -252,7 +252,7 @@ async def test_an_acknowledgement_without_effect_shows_in_the_read_back() -> Non
     assert applied.readback == Setting(Knob.POWER_LIMIT_W, before)
 
 
-@pytest.mark.parametrize("skew_s", [-86400.0, 7200.0])
+@pytest.mark.parametrize("skew_s", [-9e8, -86400.0, 7200.0, 9e8])
 async def test_a_miner_with_a_wrong_clock_is_written_to_all_the_same(skew_s: float) -> None:
     async with rig("whatsminer-m60s", v3=True, faults=Faults(clock_skew_s=skew_s)) as it:
         ports = Ports(api=1, api_v3=it.peer.ports.api_v3)

@@ -30,6 +30,7 @@ BOUNDS = (
     Bounds(Knob.WORK_MODE, choices=("low", "normal", "high", "sleep", "efficient")),
     Bounds(Knob.STOP),
     Bounds(Knob.HASHRATE_PERCENT, 50, 100),
+    Bounds(Knob.FREQUENCY_PERCENT, 0, 250),
 )
 LIMIT_3000 = Setting(Knob.POWER_LIMIT_W, 3000.0)
 
@@ -289,6 +290,33 @@ async def test_a_percentage_is_sent_by_the_gentle_command() -> None:
     assert peer.written == [{"cmd": "set_power_pct_v2", "percent": "80"}]
     assert applied.before == Setting(Knob.POWER_PERCENT, 100.0)
     assert applied.readback is None
+
+
+async def test_within_a_curtailment_a_percentage_is_sent_by_the_fast_command() -> None:
+    async with listening(ScriptedV2()) as peer:
+        await driver(peer).apply(permit(Setting(Knob.POWER_PERCENT, 80.0), BOUNDS, urgent=True))
+    assert peer.written == [{"cmd": "set_power_pct", "percent": "80"}]
+
+
+async def test_a_hundred_percent_is_the_end_of_a_percentage() -> None:
+    async with listening(ScriptedV2()) as peer:
+        peer.status["power_pct"] = 80
+        await driver(peer).apply(allowed(Setting(Knob.POWER_PERCENT, 100.0)))
+    assert peer.written == [{"cmd": "restore_power_pct"}]
+
+
+async def test_a_frequency_is_sent_as_the_change_from_normal() -> None:
+    async with listening(ScriptedV2()) as peer:
+        await driver(peer).apply(allowed(Setting(Knob.FREQUENCY_PERCENT, 90.0)))
+    assert peer.written == [{"cmd": "set_target_freq", "percent": "-10"}]
+
+
+@pytest.mark.parametrize("value", [0.0, 201.0, 250.0])
+async def test_a_frequency_outside_what_the_firmware_takes_is_not_sent(value: float) -> None:
+    async with listening(ScriptedV2()) as peer:
+        with pytest.raises(Refused, match="nothing was sent"):
+            await driver(peer).apply(allowed(Setting(Knob.FREQUENCY_PERCENT, value)))
+    assert (peer.written, peer.tokens) == ([], 0)
 
 
 async def test_undoing_a_percentage_by_a_limit_restores_full_power() -> None:

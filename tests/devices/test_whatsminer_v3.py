@@ -23,7 +23,7 @@ from agent.errors import (
 )
 from agent.hardware.bounds import Bounds, PermittedSetting, permit
 from agent.setting import Knob, Setting
-from tests.devices.whatsminer_scripted import CLOSE, HANG, ScriptedV2, ScriptedV3, listening, refused
+from tests.devices.whatsminer_scripted import CLOSE, HANG, WHEN, ScriptedV2, ScriptedV3, listening, refused
 
 BOUNDS = (
     Bounds(Knob.POWER_LIMIT_W, 2000, 3600),
@@ -31,6 +31,7 @@ BOUNDS = (
     Bounds(Knob.WORK_MODE, choices=("low", "normal", "high")),
     Bounds(Knob.STOP),
     Bounds(Knob.FREQUENCY_PERCENT, 50, 100),
+    Bounds(Knob.HASHRATE_PERCENT, 50, 100),
 )
 LIMIT_3000 = Setting(Knob.POWER_LIMIT_W, 3000.0)
 NOBODY = 1  # a port where nothing listens on loopback
@@ -199,6 +200,7 @@ async def test_writes_go_by_v2_where_that_port_answers() -> None:
         (LIMIT_3000, "set.miner.power_limit", 3000),
         (Setting(Knob.WORK_MODE, "low"), "set.miner.power_mode", "low"),
         (Setting(Knob.POWER_PERCENT, 80.0), "set.miner.power_percent", {"percent": "80", "mode": "normal"}),
+        (Setting(Knob.FREQUENCY_PERCENT, 90.0), "set.miner.target_freq", -10),
         (Setting(Knob.STOP), "set.miner.service", "stop"),
     ],
 )
@@ -211,6 +213,33 @@ async def test_writes_go_natively_without_v2_and_are_read_back(
     assert (applied.acknowledged, applied.already_set, applied.readback) == (True, False, setting)
     assert applied.sent is not None
     assert "token" not in applied.sent
+
+
+@pytest.mark.parametrize("v2_there", [False, True])
+async def test_a_percentage_within_a_curtailment_is_sent_by_the_fast_command(v2_there: bool) -> None:
+    urgent = permit(Setting(Knob.POWER_PERCENT, 80.0), BOUNDS, urgent=True)
+    async with both() as (peer, beside):
+        await driver(peer, beside.port if v2_there else NOBODY).apply(urgent)
+    native = {"cmd": "set.miner.power_percent", "param": {"percent": "80", "mode": "fast"}}
+    classic = {"cmd": "set_power_pct", "percent": "80"}
+    assert (peer.written, beside.written) == (([], [classic]) if v2_there else ([native], []))
+
+
+async def test_with_every_v2_token_taken_the_command_goes_by_v3() -> None:
+    async with both() as (peer, beside):
+        beside.replies["get_token"] = refused(136, "over max connect")
+        device = driver(peer, beside.port)
+        applied = await device.apply(allowed(LIMIT_3000))
+        assert (applied.acknowledged, beside.written) == (True, [])
+        assert [write["cmd"] for write in peer.written] == ["set.miner.power_limit"]
+
+
+@pytest.mark.parametrize("when", [1, 86_400, 4_000_000_000])
+async def test_the_token_fits_a_clock_that_was_never_set(when: int) -> None:
+    async with listening(ScriptedV3()) as peer:
+        peer.ahead_s = when - WHEN
+        applied = await driver(peer).apply(allowed(LIMIT_3000))
+    assert (applied.acknowledged, len(peer.written)) == (True, 1)
 
 
 async def test_a_v2_port_that_refuses_the_login_is_left_for_v3() -> None:
@@ -308,7 +337,7 @@ async def test_a_stopped_miner_is_started_before_anything_is_set() -> None:
 async def test_a_knob_that_a_whatsminer_lacks_is_unsupported() -> None:
     async with listening(ScriptedV3()) as peer:
         with pytest.raises(Unsupported):
-            await driver(peer).apply(allowed(Setting(Knob.FREQUENCY_PERCENT, 90.0)))
+            await driver(peer).apply(allowed(Setting(Knob.HASHRATE_PERCENT, 90.0)))
 
 
 async def test_capture_saves_what_decode_reads_without_the_salt() -> None:

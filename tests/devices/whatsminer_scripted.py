@@ -254,6 +254,8 @@ class ScriptedV3:
                     self.setting["power-mode"] = request["param"]
                 case "set.miner.power_percent":
                     self.setting["power-percent"] = int(request["param"]["percent"])
+                case "set.miner.target_freq":
+                    self.setting["target-freq"] = request["param"]
                 case "set.miner.service":
                     self.info["miner"]["working"] = "true" if request["param"] == "start" else "false"
         return reply

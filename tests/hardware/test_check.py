@@ -133,6 +133,9 @@ def test_a_file_that_is_not_yaml_does_not_hide_the_others(edited: Edit, tmp_path
 
 def test_a_profile_without_controls_needs_no_safe_setting(edited: Edit) -> None:
     path = edited("antminer-t21")
+    text = path.read_text()
+    controls, rest = text.index("controls:\n"), text.index("restarts_per_day:")
+    path.write_text(f"{text[:controls]}controls:\n  stock: []\n{text[rest:]}".replace("tested", "read-only"))
 
     assert "default_safe_setting" not in path.read_text()
     assert check_folder(path.parent) == []

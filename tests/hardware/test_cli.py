@@ -38,8 +38,8 @@ def test_list_json_is_one_document_with_every_model(capsys) -> None:
     assert len(models) == 26
     assert models["antminer-s19-pro"]["efficiency_j_th"] == 29.55
     assert models["antminer-s9"]["controls"] == {"stock": ["frequency_percent", "voltage_percent"]}
-    assert models["antminer-t21"]["controls"] == {"stock": []}
-    assert models["antminer-s21-hyd"]["controls"] == {"stock": []}
+    assert models["antminer-t21"]["controls"] == {"stock": ["work_mode", "hashrate_percent", "stop"]}
+    assert models["whatsminer-m53s"]["controls"] == {"stock": []}
 
 
 def test_list_takes_only_one_form(capsys) -> None:
@@ -69,7 +69,7 @@ def test_show_takes_a_name_of_several_words(capsys) -> None:
 def test_show_of_a_read_only_model_says_that_nothing_is_sent(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
 
-    _, out, _ = run(capsys, "hardware", "show", "S21 Hyd")
+    _, out, _ = run(capsys, "hardware", "show", "M53S")
 
     assert "never written to" in out
     assert "none of this is sent to a miner" in out
@@ -161,7 +161,7 @@ tariff: {{kind: fixed, price_usd_per_kwh: 0.05}}
 credentials:
   whatsminers: {{username: admin, password_file: secret}}
 miners:
-  - {{id: a, address: 192.0.2.1, model: antminer-t21, credentials: whatsminers, mode: apply}}
+  - {{id: a, address: 192.0.2.1, model: whatsminer-m63, credentials: whatsminers, mode: apply}}
 {extra}"""
     )
     return path

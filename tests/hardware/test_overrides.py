@@ -89,9 +89,9 @@ def test_narrowing_is_accepted(tmp_path: Path, text: str) -> None:
             "'turbo' is not a work mode",
         ),
         (
-            "bounds_by_model: {antminer-s21: {power_percent: {maximum: 90}}}",
-            "bounds_by_model.antminer-s21.power_percent",
-            "antminer-s21 has no power_percent, expected one of work_mode, hashrate_percent, stop",
+            "bounds_by_model: {antminer-t21: {power_percent: {maximum: 90}}}",
+            "bounds_by_model.antminer-t21.power_percent",
+            "antminer-t21 has no power_percent, expected one of work_mode, hashrate_percent, stop",
         ),
         (
             "bounds_by_model: {antminer-s9: {may_stop: true}}",

@@ -234,5 +234,5 @@ def test_the_safe_setting_of_a_unit_with_hashrate_percent_is_the_top_of_that_ran
     assert safe_setting(S21, "stock", bounds) == Setting(Knob.HASHRATE_PERCENT, 100.0)
 
 
-def test_a_profile_without_controls_has_no_safe_setting() -> None:
-    assert safe_setting(PROFILES["antminer-t21"], "stock", ()) is None
+def test_a_firmware_without_controls_has_no_safe_setting() -> None:
+    assert safe_setting(PROFILES["antminer-t21"], "vnish", ()) is None

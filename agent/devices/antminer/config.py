@@ -6,6 +6,7 @@ The firmware reads some keys under other names than it writes, and resets what a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,10 @@ def strict_json(raw: bytes, address: str) -> dict[str, Any]:
     """
     try:
         found = json.loads(
-            raw.decode("utf-8").strip("\0 \t\r\n"), parse_constant=_refuse, object_pairs_hook=_once
+            raw.decode("utf-8").strip("\0 \t\r\n"),
+            parse_constant=_refuse,
+            parse_float=_finite,
+            object_pairs_hook=_once,
         )
     except (ValueError, RecursionError) as error:
         raise Malformed(
@@ -54,6 +58,14 @@ def strict_json(raw: bytes, address: str) -> dict[str, Any]:
 
 def _refuse(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
+
+
+def _finite(word: str) -> float:
+    found = float(word)
+    if not math.isfinite(found):
+        # It would be written back as a word that is no JSON.
+        raise ValueError(f"{word[:20]} is too large a number")
+    return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

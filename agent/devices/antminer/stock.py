@@ -47,13 +47,13 @@ POOLS, IDENTITY, CONFIG, ERRORS, POWER = "pools", "identity", "config", "errors"
 # Seconds between two requests. What changes only when somebody changes it is asked for rarely; the
 # configuration sooner, because it holds the mode.
 _PERIODS_S = {POOLS: 120.0, IDENTITY: 3600.0, CONFIG: 300.0, ERRORS: 300.0, POWER: 3600.0}
+# Where the watts are the second request of a reading, a slow fact is a third: it comes more rarely.
+_WITH_WATTS_S = {POOLS: 300.0, CONFIG: 900.0}
 _AGAIN_S = 60.0
 _STEP_S, _POWER_S = 3.0, 2.0
 # A control board answers a page in well under this share of a deadline; the rest is for the figures.
 _SLOW_SHARE = 0.8
 _DRIFT_S = 30.0
-# A slow fact takes the turn of the watts after so many readings with them.
-_READINGS_WITH_WATTS = 4
 
 
 class AntminerStock:
@@ -78,7 +78,6 @@ class AntminerStock:
         self._has_power = False
         self._warns = True
         self._met = False
-        self._with_watts = 0
         self._seen: tuple[datetime, float] | None = None
 
     async def identify(self) -> Identity:
@@ -98,7 +97,7 @@ class AntminerStock:
             except DeviceError as error:
                 problem, info = problem or error, None
         reading = reading_of(Replies(version=version, system_info=info), address)
-        if reading.model is None and info is None:
+        if reading.model is None and reading.mac is None and reading.firmware_version is None:
             raise problem or Malformed(address, "neither port 4028 nor the web page says what this is")
         return Identity(
             family=self.family,
@@ -113,8 +112,8 @@ class AntminerStock:
     async def read(self) -> Reading:
         """See `Device.read`: `stats` each time, and one slow fact when due.
 
-        Where port 6060 tells the watts they are the second request, and a slow fact that is due takes their
-        turn in one reading of five; that reading says None, because older watts are of another moment.
+        Where port 6060 tells the watts they are the second request of every reading, since older ones are of
+        another moment; a slow fact is then a third, on its own rarer rhythm.
         """
         deadline_s = self.endpoint.deadline_s
         ends_s = asyncio.get_running_loop().time() + _SLOW_SHARE * deadline_s
@@ -122,8 +121,9 @@ class AntminerStock:
             stats = await self._stats()
             arrived = self._clock.now()
             self._notice_restart(stats, arrived)
-            power, asked = (None, False) if self._fact_goes_first(arrived) else await self._power(arrived)
-            await self._refresh(arrived, ends_s, most=0 if asked else 1)
+            power, asked = await self._power(arrived)
+            # A unit that turns out to have no watts has used its second request.
+            await self._refresh(arrived, ends_s, most=1 if self._has_power or not asked else 0)
         replies = Replies(
             stats=stats,
             pools=self._slow.get(POOLS),
@@ -162,9 +162,10 @@ class AntminerStock:
         """See `Device.apply`. A timeout after the command is "unknown" and resolved by reading."""
         target = setting.setting
         async with self._web:
-            conf = await self._read_config()
             model = await self._model()
             self._refuse_old(model)
+            # Last before the write: what somebody else changes in between would be written back.
+            conf = await self._read_config()
             before = shown(conf, target.knob, model)
             if before == target:
                 return Applied(None, already_set=True, before=before, readback=before, sent=None)
@@ -189,8 +190,8 @@ class AntminerStock:
     async def set_pools(self, pools: PermittedPools) -> PoolsApplied:
         """See `Device.set_pools`. The mode stays, so that the firmware reloads and keeps on hashing."""
         async with self._web:
-            conf = await self._read_config()
             self._refuse_old(await self._model())
+            conf = await self._read_config()
             plan = plan_pools(conf, pools.pools)
             before = pools_of(conf)
             if plan is None:
@@ -254,13 +255,20 @@ class AntminerStock:
         deadline_s = self.endpoint.deadline_s
         if self._new_api:
             try:
-                document = await api.ask(self.endpoint, "stats", deadline_s, new_api=True)
+                document = await self._listed(deadline_s, new_api=True)
             except (Unsupported, Refused):
                 self._new_api = False
             else:
                 self._new_api = is_new_layout(document)
                 return document
-        return await api.ask(self.endpoint, "stats", deadline_s)
+        return await self._listed(deadline_s, new_api=False)
+
+    async def _listed(self, deadline_s: float, *, new_api: bool) -> dict[str, Any]:
+        document = await api.ask(self.endpoint, "stats", deadline_s, new_api=new_api)
+        if not isinstance(document.get("STATS"), list):
+            # An empty list is a machine that starts or sleeps; none at all is no machine.
+            raise Malformed(self.endpoint.address, "stats: the reply has no list of figures")
+        return document
 
     def _notice_restart(self, stats: dict[str, Any], now: datetime) -> None:
         """Ask all slow facts anew if the process, or the machine at this address, is another one."""
@@ -283,12 +291,6 @@ class AntminerStock:
         self._warns = True
         self._met = False
 
-    def _fact_goes_first(self, now: datetime) -> bool:
-        """True if a slow fact takes the turn of the watts in this reading."""
-        if not (self._met and self._has_power and self._with_watts >= _READINGS_WITH_WATTS):
-            return False
-        return any(name != POWER for name in self._slow.due(now))
-
     async def _power(self, now: datetime) -> tuple[bytes | None, bool]:
         """Watts from port 6060, and whether it was asked; a machine that has none is rarely asked."""
         if not self._has_power and POWER not in self._slow.due(now):
@@ -303,7 +305,6 @@ class AntminerStock:
             self._slow.failed(POWER, now, isinstance(error, Unsupported), again_s=again_s)
             return None, True
         self._has_power = b"miner power" in answer
-        self._with_watts += 1
         if not self._has_power:
             self._slow.failed(POWER, now, unsupported=True)
         return answer, True
@@ -314,9 +315,8 @@ class AntminerStock:
         They are extras: none may stop a reading, so each has little time and a failure is remembered.
         """
         web_silent = False
-        if most or not self._met:
-            self._with_watts = 0
-        wanted = [name for name in self._slow.due(now) if name != POWER]
+        rarer = _WITH_WATTS_S if self._has_power else None
+        wanted = [name for name in self._slow.due(now, rarer) if name != POWER]
         for name in wanted if not self._met else wanted[:most]:
             left_s = ends_s - asyncio.get_running_loop().time()
             problem: DeviceError | None = None

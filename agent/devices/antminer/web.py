@@ -19,7 +19,7 @@ from agent.devices.transport import tolerant_json
 from agent.errors import Malformed, Refused, Timeout, Unauthorised, Unreachable, Unsupported
 
 FACTORY = Credentials("root", "root")
-_LIMIT_BYTES = 4 * 1024 * 1024
+_LIMIT_BYTES = 2 * 1024 * 1024
 _FOLDER = "/cgi-bin/"
 # Nothing here speaks TLS, and httpx would load the system's certificates anew for every client: 20 ms.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -42,6 +42,8 @@ class Web:
             auth=self._auth,
             limits=httpx.Limits(max_connections=1),
             follow_redirects=False,
+            # No firmware packs its pages, and a packed one could grow without end.
+            headers={"Accept-Encoding": "identity"},
             trust_env=False,
             verify=_NO_TLS,
         )
@@ -109,7 +111,7 @@ class Web:
             ):
                 self._check(name, reply.status_code)
                 answer = bytearray()
-                async for chunk in reply.aiter_bytes():
+                async for chunk in reply.aiter_raw():
                     answer += chunk
                     if len(answer) > _LIMIT_BYTES:
                         raise Malformed(self._address, f"{name}: longer than {_LIMIT_BYTES} bytes")

@@ -149,8 +149,8 @@ class AntminerOld(AntminerStock):
     async def set_pools(self, pools: PermittedPools) -> PoolsApplied:
         """See `Device.set_pools`. The form restarts the mining process; its answer takes half a minute."""
         async with self._web:
-            conf = await self._read_pools()
             self._refuse_later(await self._model())
+            conf = await self._read_pools()
             wanted = replacement(conf, pools.pools)
             before = pools_of(conf)
             if wanted is None:

@@ -1,16 +1,18 @@
-"""Driver for LuxOS: figures, power and configuration in one joined read, settings by profile and curtailment.
+"""Driver for LuxOS: figures, power and configuration in one joined read; power target, profile, curtailment.
 
-A profile is a frequency and a voltage with the watts that go with them, so the unit is set in watts and
-takes only the watts of its own table.
+A profile is a frequency and a voltage with the watts that go with them, so a model without a power target is
+set in watts too, and takes only those of its own table.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.clock import Clock
+from agent.devices.antminer.layouts import uptime
 from agent.devices.antminer.parse import VENDOR
 from agent.devices.device import (
     Applied,
@@ -31,6 +33,8 @@ from agent.devices.luxos.parse import (
     profiles_of,
     reading_of,
     row,
+    takes_target,
+    target_range,
 )
 from agent.devices.luxos.session import Session, ask, joined, raw, session
 from agent.devices.redact import redact
@@ -44,11 +48,16 @@ from agent.setting import Knob, Setting
 
 __all__ = ["FAMILY", "FIRMWARE", "LuxOS", "capture", "decode"]
 
+log = logging.getLogger(__name__)
 FAMILY = "luxos"
 _FAST = ("stats", "power", "config")
-_PERIODS_S = {"version": 3600.0, "profiles": 1800.0, "pools": 120.0}
+# The configuration comes with every reading where the firmware joins commands.
+_PERIODS_S = {"version": 3600.0, "profiles": 1800.0, "pools": 120.0, "config": 120.0}
 _ACK_S = 10.0
 _MODES = ("normal", "sleep")
+# How often waking the automatic tuner is tried before it is left to a person.
+_TUNER_TRIES = 3
+_TUNER_S = 5.0
 
 
 class LuxOS:
@@ -62,7 +71,9 @@ class LuxOS:
         self._slow = SlowFacts(_PERIODS_S)
         self._joins: bool | None = None
         self._mac: str | None = None
-        self._turn = 0
+        self._elapsed_s: float | None = None
+        # True once the tuner was paused and could not be woken again.
+        self._owes_tuner = False
 
     async def identify(self) -> Identity:
         """See `Device.identify`; two requests."""
@@ -85,7 +96,10 @@ class LuxOS:
         )
 
     async def read(self) -> Reading:
-        """See `Device.read`: one joined request, and one slow fact when due."""
+        """See `Device.read`: one joined request, and one slow fact when due.
+
+        Firmware that joins nothing is asked for figures and watts each time; a slow fact is a third request.
+        """
         async with deadline(self.endpoint.address, self.endpoint.deadline_s):
             documents = await self._figures()
             arrived = self._clock.now()
@@ -95,11 +109,14 @@ class LuxOS:
         return replace(reading_of(kept | documents, self.endpoint.address), observed_at=arrived)
 
     async def capabilities(self) -> Capabilities:
-        """See `Device.capabilities`: the watts of the unit's own profiles, sleep and waking."""
+        """See `Device.capabilities`: a power target in its range, else the watts of the profiles; sleep."""
         async with deadline(self.endpoint.address, self.endpoint.deadline_s):
             profiles = await self._profiles()
+            offered = await self._target_range()
         controls = [ReportedControl(Knob.WORK_MODE, choices=_MODES), ReportedControl(Knob.STOP)]
-        if profiles:
+        if offered is not None:
+            controls.append(ReportedControl(Knob.POWER_LIMIT_W, *offered))
+        elif profiles:
             watts = tuple(profile.watts for profile in profiles)
             controls.append(ReportedControl(Knob.POWER_LIMIT_W, watts[0], watts[-1], values=watts))
         return Capabilities(tuple(controls), writable=None)
@@ -114,8 +131,10 @@ class LuxOS:
                 raise Malformed(address, "the configuration does not say what is set; nothing is sent")
             if before == target:
                 return Applied(None, already_set=True, before=before, readback=before, sent=None)
-            chosen = _profile_for(target, profiles, address)
-            acknowledged, sent = await self._carry_out(target, chosen, asleep=before.stops_hashing)
+            offered = await self._target_range() if target.knob is Knob.POWER_LIMIT_W else None
+            power = _power_command(target, profiles, offered, address)
+            acknowledged, sent = await self._carry_out(target, power, asleep=before.stops_hashing)
+            self._slow.make_due("config")
             readback: Setting | None = None
             with contextlib.suppress(DeviceError):
                 readback = await self._shown(target.knob, profiles)
@@ -141,31 +160,46 @@ class LuxOS:
     # -- writing ---------------------------------------------------------------------------------
 
     async def _carry_out(
-        self, target: Setting, chosen: Profile | None, *, asleep: bool
+        self, target: Setting, power: tuple[str, str] | None, *, asleep: bool
     ) -> tuple[bool | None, str]:
         sent: list[str] = []
         answers: list[bool | None] = []
 
-        async def write(own: Session, command: str, *arguments: str) -> bool | None:
+        async def write(own: Session, command: str, *arguments: str) -> None:
             sent.append(f"{command} {','.join(arguments)}")
             answers.append(await own.write(command, *arguments, deadline_s=_ACK_S))
-            return answers[-1]
 
-        tuner = await self._tuner_is_on() if chosen is not None else False
+        by_profile = power is not None and power[0] == "profileset"
+        paused = by_profile and await self._tuner_is_on()
         async with session(self.endpoint, self.endpoint.deadline_s) as own:
-            if target.stops_hashing:
-                await write(own, "curtail", "sleep")
-            elif asleep:
-                await write(own, "curtail", "wakeup")
-            if chosen is not None:
-                try:
-                    if tuner:
-                        await write(own, "atmset", "enabled=false")
-                    await write(own, "profileset", chosen.name)
-                finally:
-                    if tuner:
-                        await write(own, "atmset", "enabled=true")
+            try:
+                if target.stops_hashing:
+                    await write(own, "curtail", "sleep")
+                elif asleep:
+                    await write(own, "curtail", "wakeup")
+                if paused:
+                    await write(own, "atmset", "enabled=false")
+                if power is not None:
+                    await write(own, *power)
+            finally:
+                if paused or self._owes_tuner:
+                    sent.append("atmset enabled=true")
+                    answers.append(await self._wake_tuner(own))
         return (True if all(answers) else None), "; ".join(sent)
+
+    async def _wake_tuner(self, own: Session) -> bool | None:
+        """True once it is on again. It guards the boards' temperature, and waking it twice does no harm."""
+        for _ in range(_TUNER_TRIES):
+            try:
+                done = await own.write("atmset", "enabled=true", deadline_s=_TUNER_S)
+                if done or await self._tuner_is_on():
+                    self._owes_tuner = False
+                    return True
+            except DeviceError as error:
+                log.debug("%s: the tuner cannot be woken: %s", self.endpoint.address, error)
+        self._owes_tuner = True
+        log.error("%s: ATM is left off: it could not be enabled again; enable it", self.endpoint.address)
+        return None
 
     async def _tuner_is_on(self) -> bool:
         try:
@@ -210,25 +244,28 @@ class LuxOS:
             if self._joins:
                 raise Malformed(self.endpoint.address, "stats: missing from the joined reply")
             self._joins = False
-        # Without joins watts and configuration take turns as the second request.
         documents = {"stats": await ask(self.endpoint, "stats", deadline_s)}
-        self._turn = 1 - self._turn
-        second = _FAST[1 + self._turn]
+        if not isinstance(documents["stats"].get("STATS"), list):
+            raise Malformed(self.endpoint.address, "stats: the reply has no list of figures")
+        # Watts are of the same moment or none; the configuration, which holds the MAC, is a slow fact then.
         with contextlib.suppress(Unsupported, Refused):
-            documents[second] = await ask(self.endpoint, second, deadline_s)
+            documents["power"] = await ask(self.endpoint, "power", deadline_s)
         return documents
 
     async def _refresh(self) -> None:
         """One slow fact that is due; all of them at the first contact. None of them may stop a reading."""
-        if self._joins is False and self._slow.get("version") is not None and self._turn:
-            return
-        due = self._slow.due(self._clock.now())
+        unasked = ("config",) if self._joins else ()
+        due = [name for name in self._slow.due(self._clock.now()) if name not in unasked]
         for command in due if self._slow.get("version") is None else due[:1]:
             now = self._clock.now()
             try:
-                self._slow.put(command, await ask(self.endpoint, command, self.endpoint.deadline_s / 3), now)
+                found = await ask(self.endpoint, command, self.endpoint.deadline_s / 3)
+                self._notice_swap({command: found})
+                self._slow.put(command, found, now)
             except DeviceError as error:
-                self._slow.failed(command, now, isinstance(error, Unsupported))
+                # Who it is stays true while it cannot be asked.
+                keep = command == "config"
+                self._slow.failed(command, now, isinstance(error, Unsupported) and not keep, keep=keep)
                 if isinstance(error, Timeout | Unreachable):
                     return
 
@@ -238,11 +275,25 @@ class LuxOS:
         if mac is not None and self._mac is not None and mac != self._mac:
             self._slow.clear()
         self._mac = mac or self._mac
+        elapsed_s = uptime(documents["stats"]) if "stats" in documents else None
+        if elapsed_s is not None and self._elapsed_s is not None and elapsed_s < self._elapsed_s:
+            # A process that started anew may be another machine's.
+            self._slow.make_due("config")
+        self._elapsed_s = elapsed_s if elapsed_s is not None else self._elapsed_s
 
     async def _profiles(self) -> tuple[Profile, ...]:
         found = await ask(self.endpoint, "profiles", self.endpoint.deadline_s)
         self._slow.put("profiles", found, self._clock.now())
         return profiles_of(found)
+
+    async def _target_range(self) -> tuple[float, float] | None:
+        """The range of the power target; None on models that hold none."""
+        config = await ask(self.endpoint, "config", self.endpoint.deadline_s)
+        if not takes_target(config):
+            return None
+        with contextlib.suppress(Unsupported, Refused):
+            return target_range(await ask(self.endpoint, "limits", self.endpoint.deadline_s))
+        return None
 
     async def _shown(self, knob: Knob, profiles: tuple[Profile, ...]) -> Setting | None:
         """What the configuration says is set, in terms of `knob`."""
@@ -281,21 +332,36 @@ async def capture(endpoint: Endpoint, clock: Clock) -> dict[str, bytes]:
     return replies
 
 
-def _profile_for(target: Setting, profiles: Sequence[Profile], address: str) -> Profile | None:
-    """The profile that a setting asks for; None for sleep and waking.
+def _power_command(
+    target: Setting,
+    profiles: Sequence[Profile],
+    offered: tuple[float, float] | None,
+    address: str,
+) -> tuple[str, str] | None:
+    """The command and argument that bring the unit to the watts of a setting; None for sleep and waking.
+
+    Args:
+        offered: the range of the power target, None on models that hold none.
 
     Raises:
-        Unsupported: LuxOS cannot be set so, or no profile has just these watts.
+        Unsupported: LuxOS cannot be set so, the watts are outside its range, or no profile has just these.
     """
     if target.stops_hashing or target == Setting(Knob.WORK_MODE, "normal"):
         return None
-    if target.knob is not Knob.POWER_LIMIT_W:
+    if target.knob is not Knob.POWER_LIMIT_W or not isinstance(target.value, int | float):
         raise Unsupported(address, f"LuxOS cannot be set to {target}")
+    if offered is not None:
+        low, high = offered
+        if not low <= target.value <= high:
+            raise Unsupported(address, f"the power target takes {low:g} to {high:g} W, not {target.value:g}")
+        if target.value != round(target.value):
+            raise Unsupported(address, f"the power target takes whole watts, not {target.value}")
+        return "powertargetset", f"power={round(target.value)}"
     found = next((profile for profile in profiles if profile.watts == target.value), None)
     if found is None:
         known = ", ".join(f"{profile.watts:g}" for profile in profiles) or "none"
         raise Unsupported(address, f"no profile of this unit has {target.value} W (it has {known})")
-    return found
+    return "profileset", found.name
 
 
 def _same(present: Sequence[Pool], wanted: Sequence[PoolLogin]) -> bool:

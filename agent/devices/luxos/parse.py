@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agent.devices.antminer.fields import mac
 from agent.devices.antminer.parse import VENDOR, Replies, check_status
 from agent.devices.antminer.parse import reading_of as antminer_reading
 from agent.devices.numbers import number, text
@@ -19,7 +20,7 @@ from agent.pool_guard import shown
 from agent.reading import Reading
 
 FIRMWARE = "luxos"
-COMMANDS = ("version", "stats", "summary", "power", "config", "profiles", "pools", "fans", "atm")
+COMMANDS = ("version", "stats", "summary", "power", "config", "profiles", "limits", "pools", "fans", "atm")
 _ASLEEP = ("sleep", "idle", "curtail")
 _MOST_PROFILES = 256
 Json = dict[str, Any]
@@ -53,8 +54,26 @@ def profiles_of(document: Json | None) -> tuple[Profile, ...]:
     return tuple(found[watts] for watts in sorted(found))
 
 
+def takes_target(config: Json | None) -> bool:
+    """True on the models that hold a power target of any watts."""
+    return row(config, "CONFIG").get("IsPowerTargetSupported") is True
+
+
+def target_range(limits: Json | None) -> tuple[float, float] | None:
+    """Lowest and highest power target in W, by `limits`; None without a usable range."""
+    said = row(limits, "LIMITS")
+    low, high = (number(said.get(f"PowerTarget{end}")) for end in ("Min", "Max"))
+    return (low, high) if low is not None and high is not None and 0.0 < low <= high else None
+
+
 def limit_w(config: Json | None, profiles: tuple[Profile, ...]) -> float | None:
-    """Watts of the profile that is set; None where that is not in the table."""
+    """Watts of the power target in force, else of the profile that is set; None where neither is known."""
+    said = row(config, "CONFIG")
+    if takes_target(config) and said.get("IsPowerTargetEnabled") is True:
+        # The ideal one is what was asked for; thermal management may hold the actual one below it.
+        watts = number(said.get("IdealPowerTarget")) or number(said.get("ActualPowerTarget"))
+        if watts is not None and watts > 0.0:
+            return watts
     name = text(row(config, "CONFIG").get("Profile"))
     return next((p.watts for p in profiles if p.name == name), None)
 
@@ -86,12 +105,12 @@ def reading_of(replies: Mapping[str, Json], address: str | None) -> Reading:
     asleep = is_asleep(replies.get("config"))
     named = text(config.get("Model")) or text(version.get("Type"))
     profile = find(named) if named is not None else None
-    mac = (text(config.get("MACAddr")) or "").strip().lower() or None
+    card = mac(config.get("MACAddr"))
     fast = base.hashrate_5s_ths if base.hashrate_5s_ths is not None else base.hashrate_ths
     return replace(
         base,
-        miner_id=mac,
-        mac=mac,
+        miner_id=card,
+        mac=card,
         serial=text(config.get("SerialNumber")) or base.serial,
         vendor=VENDOR,
         model=profile.key if profile is not None else named or base.model,

@@ -1,13 +1,14 @@
-"""Driver for VNish: one summary a poll, settings by preset, stopping and starting the mining process.
+"""Driver for VNish: one summary a poll; settings by preset and throttle, stop and pause.
 
-A preset is named by its watts, so the unit is set in watts and takes only those of its own list.
+A preset is named by its watts, so the unit is set in watts and takes only those of its own list. A throttle
+is a percent of the preset, at once and without a restart.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.clock import Clock
@@ -28,6 +29,7 @@ from agent.devices.transport import deadline
 from agent.devices.vnish.parse import (
     FILES,
     FIRMWARE,
+    THROTTLE_RANGE,
     Documents,
     Json,
     decode,
@@ -36,6 +38,7 @@ from agent.devices.vnish.parse import (
     presets_of,
     reading_of,
     state_of,
+    throttle_of,
     with_scheme,
     within,
 )
@@ -55,6 +58,41 @@ _NO_PRESET = (
     "no preset is chosen, so a change could not be undone; choose one in VNish once, then power can be set"
 )
 _MODES = ("normal", "sleep")
+_FULL = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the miner says is set.
+
+    Args:
+        word: its own for what it does, such as `mining` or `paused`.
+        at_rest: somebody stopped or paused it.
+        percent: the throttle, None before VNish 1.3.3.
+        watts: of the chosen preset, None where none is chosen.
+    """
+
+    word: str
+    at_rest: bool
+    percent: float | None
+    watts: float | None
+
+    @property
+    def throttled(self) -> bool:
+        """True while it is held below its preset."""
+        return self.percent is not None and self.percent != _FULL
+
+    def shown(self, knob: Knob) -> Setting:
+        """What is set, in terms of `knob`; a throttle goes before the preset it counts from."""
+        if self.at_rest:
+            return Setting(Knob.WORK_MODE, "sleep") if knob is Knob.WORK_MODE else Setting(Knob.STOP)
+        if knob is Knob.WORK_MODE:
+            return Setting(knob, "normal")
+        if self.percent is not None and (knob is Knob.POWER_PERCENT or self.throttled):
+            return Setting(Knob.POWER_PERCENT, self.percent)
+        if self.watts is not None:
+            return Setting(Knob.POWER_LIMIT_W, self.watts)
+        return Setting(Knob.WORK_MODE, "normal")
 
 
 class VNish:
@@ -97,6 +135,8 @@ class VNish:
         try:
             async with deadline(self.endpoint.address, self.endpoint.deadline_s):
                 summary = await self._object("summary")
+                if not isinstance(summary.get("miner"), dict):
+                    raise Malformed(self.endpoint.address, "summary: the reply says nothing of the miner")
                 arrived = self._clock.now()
                 self._notice_change(summary)
                 await self._refresh()
@@ -108,14 +148,16 @@ class VNish:
         return replace(reading_of(documents, self.endpoint.address), observed_at=arrived)
 
     async def capabilities(self) -> Capabilities:
-        """See `Device.capabilities`: the watts of the unit's own presets, sleep and waking."""
+        """See `Device.capabilities`: the watts of the unit's own presets, the throttle, sleep and waking."""
         controls = [ReportedControl(Knob.WORK_MODE, choices=_MODES), ReportedControl(Knob.STOP)]
         async with deadline(self.endpoint.address, self.endpoint.deadline_s):
             try:
                 watts = await self._presets()
             except Unauthorised as error:
                 return Capabilities(tuple(controls), writable=False, remedy=error.detail)
-            chosen = preset_w(within(await self._object("settings"), "miner", "overclock", "preset"))
+            chosen = await self._preset()
+            if throttle_of(Documents(status=await self._object("status"))) is not None:
+                controls.append(ReportedControl(Knob.POWER_PERCENT, *THROTTLE_RANGE))
         if chosen is None:
             return Capabilities(tuple(controls), writable=True, remedy=_NO_PRESET)
         if watts:
@@ -127,20 +169,21 @@ class VNish:
         target = setting.setting
         async with deadline(self.endpoint.address, self.endpoint.write_deadline_s):
             await self._check_offered(target)
-            before = await self._shown(target.knob)
-            if before is None:
-                raise Malformed(self.endpoint.address, "it does not say what is set; nothing is sent")
-            if target.knob is Knob.POWER_LIMIT_W and before.knob is Knob.WORK_MODE:
+            state = await self._read_state()
+            before = state.shown(target.knob)
+            if target.knob is Knob.POWER_LIMIT_W and not state.at_rest and state.watts is None:
                 raise Refused(self.endpoint.address, _NO_PRESET)
+            if target.knob is Knob.POWER_PERCENT and state.percent is None:
+                raise Unsupported(self.endpoint.address, "a throttle needs VNish 1.3.3 or newer")
             if before == target:
                 return Applied(None, already_set=True, before=before, readback=before, sent=None)
             try:
-                acknowledged, sent = await self._carry_out(target, asleep=before.stops_hashing)
+                acknowledged, sent = await self._carry_out(target, state)
             finally:
                 self._slow.make_due("perf-summary")
             readback: Setting | None = None
             with contextlib.suppress(DeviceError):
-                readback = await self._shown(target.knob)
+                readback = (await self._read_state()).shown(target.knob)
         return Applied(
             acknowledged=acknowledged, already_set=False, before=before, readback=readback, sent=sent
         )
@@ -168,6 +211,12 @@ class VNish:
         if target.stops_hashing or target == Setting(Knob.WORK_MODE, "normal"):
             return
         address = self.endpoint.address
+        if target.knob is Knob.POWER_PERCENT and isinstance(target.value, int | float):
+            low, high = THROTTLE_RANGE
+            if not low <= target.value <= high or target.value != round(target.value):
+                words = f"the throttle takes whole percents from {low:g} to {high:g}, not {target.value:g}"
+                raise Unsupported(address, words)
+            return
         if target.knob is not Knob.POWER_LIMIT_W:
             raise Unsupported(address, f"VNish cannot be set to {target}")
         watts = await self._presets()
@@ -175,26 +224,50 @@ class VNish:
             known = ", ".join(f"{found:g}" for found in watts) or "none"
             raise Unsupported(address, f"no preset of this unit has {target.value} W (it has {known})")
 
-    async def _carry_out(self, target: Setting, *, asleep: bool) -> tuple[bool | None, str]:
+    async def _carry_out(self, target: Setting, state: _State) -> tuple[bool | None, str]:
+        """Send what leads from `state` to the target, each once, until one is not known to be done.
+
+        A unit at rest is started last, so that it never runs at what was set before.
+        """
+        if target == Setting(Knob.WORK_MODE, "sleep"):
+            return await self._act("pause"), "mining/pause"
         if target.stops_hashing:
             return await self._act("stop"), "mining/stop"
+        wake = ["resume" if state.word == "paused" else "start"] if state.at_rest else []
         if target.knob is Knob.WORK_MODE:
-            return await self._act("start"), "mining/start"
-        name = f"{target.value:g}"
-        acknowledged, restart = await self._save({"overclock": {"preset": name}})
-        sent = f"preset {name}"
+            return await self._act(wake[0]), f"mining/{wake[0]}"
+        if target.knob is Knob.POWER_PERCENT:
+            acknowledged, restart = await self._throttle(target)
+            sent = f"throttle {target.value:g} %"
+        else:
+            name = f"{target.value:g}"
+            acknowledged, restart = await self._save({"overclock": {"preset": name}})
+            sent = f"preset {name}"
+            if acknowledged and state.throttled:
+                # It counts from the preset and would stay in force below the new one.
+                try:
+                    acknowledged, _ = await self._throttle(Setting(Knob.POWER_PERCENT, _FULL))
+                except DeviceError as error:
+                    return None, f"{sent}; then throttle 100 % failed ({error.kind})"
+                sent += "; throttle 100 %"
         if acknowledged is None:
             # A unit that was started now could run at the old preset.
             return None, sent
-        if not asleep and not restart:
-            return True, sent
-        step = "start" if asleep else "restart"
-        try:
-            done = await self._act(step)
-        except DeviceError as error:
-            # Half of it stands: no failure but unknown, and telemetry must judge it.
-            return None, f"{sent}; then mining/{step} failed ({error.kind})"
-        return done, f"{sent}; mining/{step}"
+        for step in wake or (["restart"] if restart else []):
+            try:
+                acknowledged = await self._act(step)
+            except DeviceError as error:
+                # Half of it stands: no failure but unknown, and telemetry must judge it.
+                return None, f"{sent}; then mining/{step} failed ({error.kind})"
+            sent += f"; mining/{step}"
+        return acknowledged, sent
+
+    async def _throttle(self, target: Setting) -> tuple[bool | None, bool]:
+        """Send one percent, once. Returns what was answered, and if a restart is due."""
+        assert isinstance(target.value, int | float)
+        body = {"percent": round(target.value)}
+        acknowledged = await self._session.write("POST", "mining/throttle", body, _ACK_S)
+        return acknowledged, acknowledged is True and await self._restart_is_due()
 
     async def _act(self, step: str) -> bool | None:
         return await self._session.write("POST", f"mining/{step}", None, _ACK_S)
@@ -203,13 +276,13 @@ class VNish:
         """Send one part of the miner's settings, once. Returns what was answered, and if a restart is due."""
         body = {"miner": part}
         acknowledged = await self._session.write("POST", "settings", body, self.endpoint.write_deadline_s)
-        if acknowledged is None:
-            return None, False
+        return acknowledged, acknowledged is True and await self._restart_is_due()
+
+    async def _restart_is_due(self) -> bool:
         # The answer to the write repeats this; the status also knows it from before.
-        restart = False
         with contextlib.suppress(DeviceError):
-            restart = (await self._object("status")).get("restart_required") is True
-        return acknowledged, restart
+            return (await self._object("status")).get("restart_required") is True
+        return False
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -241,17 +314,21 @@ class VNish:
     async def _presets(self) -> tuple[float, ...]:
         return presets_of(await self._session.document(FILES["presets"], self.endpoint.deadline_s))
 
-    async def _shown(self, knob: Knob) -> Setting | None:
-        """What is set, in terms of `knob`; None where the miner does not say."""
-        at_rest = is_at_rest(state_of(Documents(status=await self._object("status"))))
-        if at_rest is None:
-            return None
-        if at_rest:
-            return Setting(Knob.WORK_MODE, "sleep") if knob is Knob.WORK_MODE else Setting(Knob.STOP)
-        if knob is Knob.WORK_MODE:
-            return Setting(knob, "normal")
-        watts = preset_w(within(await self._object("settings"), "miner", "overclock", "preset"))
-        return Setting(Knob.POWER_LIMIT_W, watts) if watts is not None else Setting(Knob.WORK_MODE, "normal")
+    async def _preset(self) -> float | None:
+        return preset_w(within(await self._object("settings"), "miner", "overclock", "preset"))
+
+    async def _read_state(self) -> _State:
+        """What is set now.
+
+        Raises:
+            Malformed: the miner does not say whether it is at rest. DeviceError: it could not be read.
+        """
+        documents = Documents(status=await self._object("status"))
+        word = state_of(documents)
+        at_rest = is_at_rest(word)
+        if word is None or at_rest is None:
+            raise Malformed(self.endpoint.address, "it does not say what is set; nothing is sent")
+        return _State(word, at_rest, throttle_of(documents), await self._preset())
 
     async def _pool_rows(self) -> list[Json]:
         """The pools as the settings hold them.

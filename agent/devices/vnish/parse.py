@@ -30,6 +30,8 @@ FILES = {
     "settings": "settings",
 }
 _AT_REST = ("stopped", "paused", "shutting-down")
+# What `mining/throttle` takes, in percent of the preset's power.
+THROTTLE_RANGE = (20.0, 100.0)
 _POOL_STATES = {"active": "alive", "working": "alive", "offline": "dead", "disabled": "disabled"}
 _WATTS = re.compile(r"[1-9]\d{1,4}")
 _MOST = 64
@@ -94,6 +96,14 @@ def state_of(documents: Documents) -> str | None:
     return (said or text(within(documents.status, "miner_state")) or "").lower() or None
 
 
+def throttle_of(documents: Documents) -> float | None:
+    """Percent of the preset's power that the unit is held to, 100 for all of it; None before VNish 1.3.3."""
+    said = within(documents.summary, "miner", "miner_status", "throttled")
+    percent = number(said if said is not None else within(documents.status, "throttled"))
+    low, high = THROTTLE_RANGE
+    return percent if percent is not None and low <= percent <= high else None
+
+
 def is_at_rest(state: str | None) -> bool | None:
     """True where somebody stopped it; None where it does not say."""
     return None if state is None else state in _AT_REST
@@ -130,6 +140,7 @@ def reading_of(documents: Documents, address: str | None = None) -> Reading:
         power_w=watts,
         power_source=None if watts is None else "firmware_estimate",
         power_limit_w=preset_w(within(documents.performance, "current_preset", "name")),
+        power_percent=throttle_of(documents),
         work_mode=None if at_rest is None else "sleep" if at_rest else "normal",
         is_hashing=False if at_rest else None if fast is None else fast > 0.0,
         chip_temp_c=celsius(within(miner, "chip_temp", "max")),

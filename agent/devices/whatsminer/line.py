@@ -10,8 +10,7 @@ from types import TracebackType
 
 from agent.clock import Clock
 from agent.devices.device import Credentials, Endpoint
-from agent.devices.numbers import text
-from agent.devices.whatsminer import fields as field
+from agent.devices.numbers import number, text
 from agent.devices.whatsminer import parse_v3 as parse
 from agent.devices.whatsminer.crypto import v3_seal, v3_token
 from agent.devices.whatsminer.envelope import Document
@@ -20,6 +19,7 @@ from agent.devices.whatsminer.wire import Budget, Wire, connect, encode
 from agent.errors import Malformed, Timeout, Unauthorised, Unreachable, WriteDisabled
 
 _ACK_S = 5.0
+_LATEST_TS = 2.0**32
 
 
 class FrameLine:
@@ -108,8 +108,9 @@ async def write(
     salt = text(parse.sections_of(f"{INFO}.salt", document).get("salt"))
     if salt is None:
         raise Malformed(address, f"{INFO}: the salt is missing")
-    # The token is made with the miner's own time, so that a wrong clock does not void it.
-    ts = int((field.moment(document.get("when")) or clock.now()).timestamp())
+    # The token is made with the miner's own time, so that a wrong clock does not void it, however wrong.
+    told = number(document.get("when"))
+    ts = int(told) if told is not None and 0.0 < told < _LATEST_TS else int(clock.now().timestamp())
     token = v3_token(command, login.password, salt, ts)
     if sealed:
         param = v3_seal(command, login.password, salt, ts, param)

@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.devices.numbers import count, number, text
 from agent.devices.whatsminer import fields as field
+from agent.devices.whatsminer.boards import expected_count, judged
 from agent.devices.whatsminer.envelope import (
     UNKNOWN_ADDRESS,
     Document,
@@ -83,7 +84,10 @@ def reading_of(documents: Mapping[str, Document], address: str | None) -> Readin
     version = documents.get("get_version")
     status = message(documents.get("status"))
     psu = message(documents.get("get_psu"))
-    boards = _boards(documents.get("edevs"))
+    errors = _errors(documents.get("get_error_code"), row)
+    model = field.model(*_model_texts(documents))
+    listed, factory = _boards(documents.get("edevs"))
+    boards = judged(listed, errors, expected_count(model), factory)
     pools = _pools(documents.get("pools"))
     fast, steady, average = rates(row)
     stopped = is_off(documents.get("status"))
@@ -108,7 +112,7 @@ def reading_of(documents: Mapping[str, Document], address: str | None) -> Readin
         serial=field.word(info.get("minersn")),
         address=address,
         vendor=field.VENDOR,
-        model=field.model(*_model_texts(documents)),
+        model=model,
         firmware=field.FIRMWARE,
         firmware_version=field.firmware_version(
             *_version_texts(version), row.get("Firmware Version"), *_status_versions(status)
@@ -142,7 +146,7 @@ def reading_of(documents: Mapping[str, Document], address: str | None) -> Readin
         shares_rejected=_shares(pools, row, "rejected"),
         shares_stale=_shares(pools, row, "stale"),
         pools=pools,
-        errors=_errors(documents.get("get_error_code"), row),
+        errors=errors,
     )
 
 
@@ -224,9 +228,11 @@ def _errors(listed: Document | None, row: Document) -> tuple[MinerError, ...] | 
     return own + tuple(error for error in summary or () if error.code not in codes)
 
 
-def _boards(document: Document | None) -> tuple[Board, ...] | None:
+def _boards(document: Document | None) -> tuple[tuple[Board, ...] | None, dict[int, float]]:
+    """The boards that are listed, and what each does in health, in TH/s."""
+    factory: dict[int, float] = {}
     if document is None:
-        return None
+        return None, factory
     found = field.rows(document.get("DEVS")) or field.rows(message(document).get("DEVS"))
     boards = []
     for place, row in enumerate(found):
@@ -234,6 +240,8 @@ def _boards(document: Document | None) -> tuple[Board, ...] | None:
         chips = count(row.get("Effective Chips"))
         fast, rate, _ = rates(row)
         rate = fast if rate is None else rate
+        if (healthy := field.expected_ths(row.get("Factory GHS"), _GHS)) is not None:
+            factory[index] = healthy
         boards.append(
             Board(
                 index=index,
@@ -248,7 +256,7 @@ def _boards(document: Document | None) -> tuple[Board, ...] | None:
                 state=field.board_state(chips, rate if fast is None else fast, row.get("Status")),
             )
         )
-    return field.in_order(boards)
+    return field.in_order(boards), factory
 
 
 def _pools(document: Document | None) -> tuple[Pool, ...] | None:

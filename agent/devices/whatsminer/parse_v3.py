@@ -14,6 +14,7 @@ from agent.devices.transport import tolerant_json
 from agent.devices.whatsminer import envelope as envelope
 from agent.devices.whatsminer import fields as field
 from agent.devices.whatsminer import parse_v2 as v2
+from agent.devices.whatsminer.boards import expected_count, judged
 from agent.devices.whatsminer.envelope import UNKNOWN_ADDRESS, Document
 from agent.devices.whatsminer.errors import errors_of
 from agent.errors import DeviceError, Malformed, Refused, Unauthorised, Unsupported, WriteDisabled
@@ -132,7 +133,11 @@ def reading_of(sections: Sections, shares: Document | None, address: str | None)
     summary, miner = section(sections, "summary"), section(sections, "miner")
     setting, power = section(sections, "setting"), section(sections, "power")
     network, system = section(sections, "network"), section(sections, "system")
-    boards = _boards(sections)
+    model = field.model(miner.get("type"))
+    errors = _errors(sections)
+    listed, factory = _boards(sections)
+    own_count = count(miner.get("board-num"))
+    boards = judged(listed, errors, own_count or expected_count(model), factory)
     fast, steady, average = rates(summary)
     stopped = is_off(sections)
     hashing = field.is_hashing(stopped, fast, steady)
@@ -146,7 +151,7 @@ def reading_of(sections: Sections, shares: Document | None, address: str | None)
         serial=field.word(miner.get("miner-sn")),
         address=address,
         vendor=field.VENDOR,
-        model=field.model(miner.get("type")),
+        model=model,
         firmware=field.FIRMWARE,
         firmware_version=field.firmware_version(system.get("fwversion")),
         hashrate_ths=steady,
@@ -160,6 +165,7 @@ def reading_of(sections: Sections, shares: Document | None, address: str | None)
             summary.get("power-limit"), setting.get("power-limit"), miner.get("power-limit-set")
         ),
         power_percent=field.percent(setting.get("power-percent")),
+        frequency_percent=frequency_percent(setting),
         hashrate_percent=field.percent(miner.get("hash-percent")),
         work_mode="stopped"
         if stopped
@@ -179,7 +185,7 @@ def reading_of(sections: Sections, shares: Document | None, address: str | None)
         shares_rejected=counts.shares_rejected,
         shares_stale=counts.shares_stale,
         pools=counts.pools if counts.pools is not None else pools,
-        errors=_errors(sections),
+        errors=errors,
     )
 
 
@@ -212,6 +218,12 @@ def is_off(sections: Sections) -> bool | None:
     return None if working is None else not working
 
 
+def frequency_percent(setting: Document) -> float | None:
+    """Percent of the normal mode's frequency, by `target-freq`; None for what can only be MHz."""
+    change = number(setting.get("target-freq"))
+    return 100.0 + change if change is not None and -100.0 < change <= 100.0 else None
+
+
 def write_switch(sections: Sections) -> bool | None:
     """Whether the owner has opened the write API (`apiswitch`)."""
     return field.truth(section(sections, "system").get("apiswitch"))
@@ -236,7 +248,9 @@ def _board_temps(summary: Document) -> list[float | None]:
     return [field.temperature_c(temp) for temp in (temps[:16] if isinstance(temps, list) else [temps])]
 
 
-def _boards(sections: Sections) -> tuple[Board, ...] | None:
+def _boards(sections: Sections) -> tuple[tuple[Board, ...] | None, dict[int, float]]:
+    """The boards that are listed, and what each does in health, in TH/s."""
+    factory: dict[int, float] = {}
     temps = _board_temps(section(sections, "summary"))
     miner = section(sections, "miner")
     boards = []
@@ -245,6 +259,8 @@ def _boards(sections: Sections) -> tuple[Board, ...] | None:
         chips = count(row.get("effective-chips"))
         fast, rate, _ = rates(row)
         rate = fast if rate is None else rate
+        if (healthy := field.expected_ths(row.get("factory-hash"), 1.0)) is not None:
+            factory[index] = healthy
         boards.append(
             Board(
                 index=index,
@@ -258,7 +274,7 @@ def _boards(sections: Sections) -> tuple[Board, ...] | None:
                 state=field.board_state(chips, rate if fast is None else fast, row.get("status")),
             )
         )
-    return field.in_order(boards)
+    return field.in_order(boards), factory
 
 
 def _pools(listed: object) -> tuple[Pool, ...] | None:

@@ -34,6 +34,10 @@ _LONGEST_BACKOFF_S = 1800.0
 _SWITCH_S = 3600.0
 
 
+class NoFreeToken(Refused):
+    """The miner's table of tokens is full: nothing was sent, and API v3 may still take the command."""
+
+
 @dataclass(slots=True)
 class _Token:
     keys: V2Keys
@@ -108,9 +112,10 @@ class V2Session:
             except WriteDisabled:
                 self._switched_off_at = self._clock.now()
                 raise
-            except Refused:
+            except Refused as error:
                 if error_code(document) == CODE_TOKEN_MAXIMUM:
                     self._hold_off()
+                    raise NoFreeToken(self._endpoint.address, error.detail) from error
                 raise
             if self._token is not None:
                 self._token.used_at = self._clock.now()
@@ -166,7 +171,7 @@ class V2Session:
         address = self._endpoint.address
         if self._no_token_before is not None and now < self._no_token_before:
             wait = (self._no_token_before - now).total_seconds()
-            raise Refused(address, f"the miner has no free token; not asked again for {wait:.0f} s")
+            raise NoFreeToken(address, f"the miner has no free token; not asked again for {wait:.0f} s")
         self._token = None
         document = parse_document(
             "get_token", await self.ask("get_token", budget, self._endpoint.deadline_s), address
@@ -176,9 +181,10 @@ class V2Session:
         except WriteDisabled:
             self._switched_off_at = now
             raise
-        except Refused:
+        except Refused as error:
             if error_code(document) == CODE_TOKEN_MAXIMUM:
                 self._hold_off()
+                raise NoFreeToken(address, error.detail) from error
             raise
         parts = [text(said.get(key)) for key in ("salt", "newsalt", "time")]
         salt, newsalt, time = parts

@@ -380,7 +380,7 @@ class WhatsminerV2:
         return replace(reading, observed_at=self._clock.now())
 
     def _remember(self, step: Step, answer: bool | None) -> None:
-        if step.verb is Verb.PERCENT:
+        if step.verb in (Verb.PERCENT, Verb.FAST_PERCENT):
             self._percent = float(step.value) if isinstance(step.value, int) else None
         elif answer:
             self._percent = 100.0 if step.verb is Verb.FULL_POWER else None
@@ -431,4 +431,8 @@ def commands_of(step: Step) -> tuple[str, dict[str, str]]:
         return "adjust_power_limit", {"power_limit": str(step.value)}
     if step.verb is Verb.PERCENT:
         return "set_power_pct_v2", {"percent": str(step.value)}
+    if step.verb is Verb.FAST_PERCENT:
+        return "set_power_pct", {"percent": str(step.value)}
+    if step.verb is Verb.FREQUENCY:
+        return "set_target_freq", {"percent": str(step.value)}
     return ("restore_power_pct" if step.verb is Verb.FULL_POWER else "power_on"), {}

@@ -29,7 +29,7 @@ from agent.devices.whatsminer.line import FrameLine, write
 from agent.devices.whatsminer.parse_v2 import without_counts
 from agent.devices.whatsminer.parse_v3 import INFO, SETTING, STATUS, Sections, decode
 from agent.devices.whatsminer.pools import listed, same_pools
-from agent.devices.whatsminer.session import V2Session
+from agent.devices.whatsminer.session import NoFreeToken, V2Session
 from agent.devices.whatsminer.v2 import MODES, WhatsminerV2
 from agent.devices.whatsminer.wire import Budget
 from agent.devices.whatsminer.writes import State, Step, Verb, carry_out, governing, plan, shown
@@ -140,6 +140,7 @@ class WhatsminerV3:
         controls = (
             ReportedControl(Knob.POWER_LIMIT_W),
             ReportedControl(Knob.POWER_PERCENT),
+            ReportedControl(Knob.FREQUENCY_PERCENT),
             ReportedControl(Knob.WORK_MODE, choices=MODES),
             ReportedControl(Knob.STOP),
         )
@@ -216,6 +217,9 @@ class WhatsminerV3:
             try:
                 part = Budget(self.endpoint.address, budget.left(_V2_BUDGET_S))
                 acknowledged = await self._v2.send_pools(pools, part)
+            except NoFreeToken:
+                # Tokens run out in half an hour; until then this one command goes by v3.
+                pass
             except Refused:
                 raise
             except DeviceError:
@@ -378,6 +382,7 @@ class WhatsminerV3:
             mode=None if reading.work_mode == "stopped" else reading.work_mode,
             limit_w=reading.power_limit_w,
             percent=percent,
+            frequency_percent=parse.frequency_percent(setting),
         )
 
     async def _send(self, step: Step, switch: bool | None, budget: Budget) -> tuple[bool | None, str]:
@@ -390,6 +395,9 @@ class WhatsminerV3:
                 self._by_v2 = True
                 self._remember(step, answer)
                 return answer, words
+            except NoFreeToken:
+                # Tokens run out in half an hour; until then this one command goes by v3.
+                pass
             except Refused:
                 raise
             except DeviceError:
@@ -401,7 +409,7 @@ class WhatsminerV3:
         return answer, json.dumps({"cmd": native, "param": param})
 
     def _remember(self, step: Step, answer: bool | None) -> None:
-        if step.verb is Verb.PERCENT:
+        if step.verb in (Verb.PERCENT, Verb.FAST_PERCENT):
             self._percent = float(step.value) if isinstance(step.value, int) else None
         elif answer:
             self._percent = 100.0 if step.verb is Verb.FULL_POWER else None
@@ -449,5 +457,8 @@ def commands_of(step: Step) -> tuple[str, object]:
         return "set.miner.power_mode", step.value
     if step.verb is Verb.LIMIT:
         return "set.miner.power_limit", step.value
+    if step.verb is Verb.FREQUENCY:
+        return "set.miner.target_freq", step.value
     percent = 100 if step.verb is Verb.FULL_POWER else step.value
-    return "set.miner.power_percent", {"percent": str(percent), "mode": "normal"}
+    speed = "fast" if step.verb is Verb.FAST_PERCENT else "normal"
+    return "set.miner.power_percent", {"percent": str(percent), "mode": speed}

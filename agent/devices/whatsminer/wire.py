@@ -15,11 +15,11 @@ from types import TracebackType
 
 from agent.errors import Malformed, Timeout, Unreachable
 
-LIMIT_BYTES = 8 * 1024 * 1024
+LIMIT_BYTES = 2 * 1024 * 1024
 _CHUNK = 65536
 # Some firmware keeps the socket open after its reply and closes it only after 10 s.
 _QUIET_S = 1.0
-_MOST_TRIES = 64
+_MOST_TRIES = 16
 
 
 class Budget:
@@ -81,7 +81,7 @@ class Wire:
 
         Raises:
             Unreachable: closed before a whole frame came. Timeout: the deadline passed.
-            Malformed: the frame's length is above 8 MiB.
+            Malformed: the frame's length is above 2 MiB.
         """
         with self._translated(deadline_s):
             async with asyncio.timeout(deadline_s):

@@ -16,10 +16,11 @@ from agent.setting import Knob, Setting
 
 _FULL_PERCENT = 100.0
 _MOST_PERCENT = 200.0  # liquid-cooled models
+_MOST_FREQUENCY_PERCENT = 200.0  # +100 percent is the most that the firmware takes
 _DEFAULT_LIMIT_W = 99_999  # not a limit: it resets to the default
 _NEAR = 0.5
 _MODES = ("low", "normal", "high")
-_KNOBS = (Knob.STOP, Knob.WORK_MODE, Knob.POWER_LIMIT_W, Knob.POWER_PERCENT)
+_KNOBS = (Knob.STOP, Knob.WORK_MODE, Knob.POWER_LIMIT_W, Knob.POWER_PERCENT, Knob.FREQUENCY_PERCENT)
 
 
 class Verb(StrEnum):
@@ -30,12 +31,17 @@ class Verb(StrEnum):
     MODE = "mode"
     LIMIT = "limit"
     PERCENT = "percent"
+    FAST_PERCENT = "fast_percent"
+    FREQUENCY = "frequency"
     FULL_POWER = "full_power"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command in terms of both APIs; `value` is watts, percent or a mode's name."""
+    """One command in terms of both APIs; `value` is watts, percent or a mode's name.
+
+    The percent of a frequency is the change from normal, -100 to 100.
+    """
 
     verb: Verb
     value: int | str | None = None
@@ -43,12 +49,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the miner says is set. None where it does not say; `percent` 100 means that none is in force."""
+    """What the miner says is set. None where it does not say; `percent` 100 means that none is in force.
+
+    `frequency_percent` is of the normal mode's frequency.
+    """
 
     stopped: bool | None = None
     mode: str | None = None
     limit_w: float | None = None
     percent: float | None = None
+    frequency_percent: float | None = None
 
     @property
     def reduced(self) -> bool:
@@ -82,6 +92,8 @@ def governing(state: State, knob: Knob) -> Setting | None:
         return Setting(Knob.POWER_PERCENT, _FULL_PERCENT if state.percent is None else state.percent)
     if knob is Knob.POWER_LIMIT_W and state.limit_w is not None:
         return Setting(knob, state.limit_w)
+    if knob is Knob.FREQUENCY_PERCENT and state.frequency_percent is not None:
+        return Setting(knob, state.frequency_percent)
     if state.mode is not None and (knob is Knob.WORK_MODE or state.mode != "normal"):
         return Setting(Knob.WORK_MODE, state.mode)
     if state.limit_w is not None:
@@ -95,7 +107,12 @@ def shown(state: State, knob: Knob) -> Setting | None:
         return Setting(Knob.STOP)
     if knob is Knob.STOP:
         return governing(state, knob)
-    value = {Knob.POWER_PERCENT: state.percent, Knob.WORK_MODE: state.mode, Knob.POWER_LIMIT_W: state.limit_w}
+    value: dict[Knob, float | str | None] = {
+        Knob.POWER_PERCENT: state.percent,
+        Knob.WORK_MODE: state.mode,
+        Knob.POWER_LIMIT_W: state.limit_w,
+        Knob.FREQUENCY_PERCENT: state.frequency_percent,
+    }
     found = value.get(knob)
     return Setting(knob, found) if found is not None else None
 
@@ -137,13 +154,25 @@ def _own_steps(permitted: PermittedSetting, state: State, address: str) -> list[
         percent = _whole(permitted, address)
         if not 0 <= percent <= _MOST_PERCENT:
             raise Refused(address, f"{setting} is outside 0 to {_MOST_PERCENT:g} percent; nothing was sent")
-        return [] if _same(state.percent, percent) else [Step(Verb.PERCENT, percent)]
+        if _same(state.percent, percent):
+            return []
+        if percent == _FULL_PERCENT:
+            return [Step(Verb.FULL_POWER)]
+        return [Step(Verb.FAST_PERCENT if permitted.urgent else Verb.PERCENT, percent)]
     # A percentage counts from the limit or mode it was set under, and would stay in force below them.
     steps = [Step(Verb.FULL_POWER)] if state.reduced else []
     if setting.knob is Knob.WORK_MODE:
         if setting.value not in _MODES:
             raise Unsupported(address, f"a stock Whatsminer has no mode {setting.value}")
         return steps if state.mode == setting.value else [*steps, Step(Verb.MODE, str(setting.value))]
+    if setting.knob is Knob.FREQUENCY_PERCENT:
+        percent = _whole(permitted, address)
+        if not 0 < percent <= _MOST_FREQUENCY_PERCENT:
+            words = f"{setting} is outside 1 to {_MOST_FREQUENCY_PERCENT:g} percent; nothing was sent"
+            raise Refused(address, words)
+        if _same(state.frequency_percent, percent):
+            return steps
+        return [*steps, Step(Verb.FREQUENCY, percent - round(_FULL_PERCENT))]
     watts = _whole(permitted, address)
     if not 0 < watts < _DEFAULT_LIMIT_W:
         raise Refused(address, f"{setting} is outside 1 to {_DEFAULT_LIMIT_W - 1} W; nothing was sent")
