@@ -49,7 +49,7 @@ class Faults:
         broken_psu: `get_psu` lacks the comma before `temp0`.
         process_down: Whatsminer reports "btminer process is down" instead of data.
         restarting: the mining process is on its way up: 4028 and 6060 of an Antminer refuse, its pages show
-            empty lists, a Whatsminer says that its process is down. When it ends the process starts anew and ramps.
+            empty lists, a Whatsminer says that its process is down. At its end the process starts anew.
         missing_board: the first board that is there is gone, from the figures and from the power.
         missing_comma: the first `},{` of every JSON reply has lost its comma.
         refuse_code: every JSON reply of the APIs is this error code instead: 14, 23 or 45; 0 is off.

@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import AsyncIterator, Iterator, Mapping
 
+from agent.devices.transport import reason_of
 from agent.errors import Malformed, Timeout, Unreachable
 
 LIMIT_BYTES = 8 * 1024 * 1024
@@ -195,8 +196,7 @@ async def connect(address: str, port: int, deadline_s: float) -> AsyncIterator[W
     except TimeoutError as error:
         raise Timeout(address, f"port {port}: no connection within {deadline_s:g} s") from error
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Unreachable(address, f"port {port}: {reason}") from error
+        raise Unreachable(address, f"port {port}: {reason_of(error)}") from error
     try:
         yield wire
     finally:
