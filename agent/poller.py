@@ -163,8 +163,13 @@ class Poller:
             try:
                 # The deadline covers all requests of one read, and waiting for a write to finish.
                 line.asked = False
-                async with asyncio.timeout(target.endpoint.deadline_s), line.lock:
+                deadline_s = target.endpoint.deadline_s
+                async with asyncio.timeout(deadline_s) as limit, line.lock:
                     line.asked = True
+                    if line.device is None:
+                        # Finding out what it is must not eat the time for its first, longest read.
+                        await self._device(line)
+                        limit.reschedule(asyncio.get_running_loop().time() + deadline_s)
                     device = await self._device(line)
                     reading = await device.read()
             except TimeoutError:

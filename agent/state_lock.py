@@ -26,21 +26,27 @@ def sole_holder(folder: Path, remedy: str, name: str | None = None) -> Iterator[
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-        handle = (folder / _FILE).open("a+")
+        # Unbuffered: what a full disk did not take would be tried again when the file is closed.
+        handle = (folder / _FILE).open("ab+", buffering=0)
     except OSError as error:
-        raise StoreError(
-            f"{folder}: cannot be used: {error.strerror}; check its owner and free space"
-        ) from error
+        raise _unusable(folder, error) from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             handle.seek(0)
-            raise StoreError(f"{folder}: {_held(handle.read(200), remedy)}") from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()) if name is None else f"{os.getpid()} {name}")
-        handle.flush()
+            held = handle.read(200).decode(errors="replace")
+            raise StoreError(f"{folder}: {_held(held, remedy)}") from error
+        try:
+            handle.truncate(0)
+            handle.write((str(os.getpid()) if name is None else f"{os.getpid()} {name}").encode())
+        except OSError as error:
+            raise _unusable(folder, error) from error
         yield
+
+
+def _unusable(folder: Path, error: OSError) -> StoreError:
+    return StoreError(f"{folder}: cannot be used: {error.strerror}; check its owner and free space")
 
 
 def _held(text: str, remedy: str) -> str:

@@ -6,7 +6,9 @@ Prints one JSON document. Per client: miners polled a second, CPU milliseconds p
 threads), peak RSS, messages and connections that reached the miners per poll, and the seconds of a round
 while a share of the miners accepts connections and never answers. Identification and the first, fuller
 read of each miner are done before and not counted. The clients use the real ports, so this needs root or
-net.ipv4.ip_unprivileged_port_start=80. Simulated time stands still, so that the peers cost little.
+net.ipv4.ip_unprivileged_port_start=80. Simulated time stands still, so that the peers cost little; what
+they cost all the same is told beside each client (`peers_cpu_ms_per_poll`), for on few cores the wall
+seconds of a round are theirs as much as the client's.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ FAMILIES = {
 FIRST = ipaddress.IPv4Address("127.90.0.1")
 CONCURRENCY = 200
 DEADLINE_S = 10.0
+_MORE_TRIES = 3
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
@@ -102,7 +105,7 @@ async def serve_peers(family: str, count: int) -> None:
                 await peer.set_faults(Faults(hang=True) if wrong else NO_FAULTS)
             print("{}", flush=True)
         else:
-            print(json.dumps(seen), flush=True)
+            print(json.dumps(seen | {"cpu_s": time.process_time()}), flush=True)
     os._exit(0)
 
 
@@ -149,6 +152,11 @@ async def rounds_of(client: str, family: str, hosts: Sequence[str]) -> Round:
                 return await MinerFactory().get_miner(host)
 
     miners = await asyncio.gather(*(found(host) for host in hosts))
+    for _ in range(_MORE_TRIES):
+        # Their own deadlines pass on a busy machine; that is not what is measured here.
+        left = [place for place, miner in enumerate(miners) if miner is None]
+        for place in left:
+            miners[place] = await found(hosts[place])
     if any(miner is None for miner in miners):
         raise SystemExit(f"{client} did not recognise {miners.count(None)} of {len(miners)} miners")
 
@@ -235,8 +243,9 @@ def measure(client: str, peers: subprocess.Popen[str], args: argparse.Namespace)
         healthy = ask(process, "go")
         after = ask(peers, "count")
         ask(peers, f"hang {args.hang_share}")
-        sick = ask(process, "once")
-        sick = ask(process, "once")
+        # In the first round they learn who is silent, as far as they do.
+        ask(process, "once")
+        sick = ask(process, "go")
         ask(peers, "hang 0")
     finally:
         process.kill()
@@ -248,6 +257,7 @@ def measure(client: str, peers: subprocess.Popen[str], args: argparse.Namespace)
         "round_s": healthy["round_s"],
         "miners_per_s": args.miners / healthy["round_s"],
         "cpu_ms_per_poll": healthy["cpu_ms_per_poll"],
+        "peers_cpu_ms_per_poll": 1000.0 * (after["cpu_s"] - before["cpu_s"]) / polls,
         "rss_mib": healthy["rss_mib"],
         "messages_per_poll": (after["messages"] - before["messages"]) / polls,
         "connections_per_poll": (after["connections"] - before["connections"]) / polls,

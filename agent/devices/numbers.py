@@ -19,14 +19,10 @@ _LARGEST_COUNT = 2**53
 
 def number(value: object) -> float | None:
     """A finite float, or None. A suffix K, M, G, T, P or E scales; another unit is dropped."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        try:
-            found = float(value)
-        except OverflowError:
-            return None
-        return found if math.isfinite(found) and abs(found) <= _LARGEST else None
+    kind = type(value)
+    if kind is float or kind is int:
+        # False for NaN too, and no int is too large to be compared. A poll asks this some hundred times.
+        return float(value) if -_LARGEST <= value <= _LARGEST else None  # type: ignore[operator,arg-type]
     if not isinstance(value, str) or len(value) > _LONGEST:
         return None
     match = _NUMBER.match(value)
@@ -44,11 +40,11 @@ def count(value: object) -> int | None:
 
 def text(value: object) -> str | None:
     """Printable text without surrounding space or quotes, at most 256 characters, or None where empty."""
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, str):
+        shown = value[:1024]
+        if not shown.isprintable():
+            shown = "".join(filter(str.isprintable, shown))
+        return shown.strip().strip("'").strip()[:256] or None
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if isinstance(value, int | float):
-        return str(value)
-    if not isinstance(value, str):
-        return None
-    cleaned = "".join(c for c in value[:1024] if c.isprintable()).strip().strip("'").strip()
-    return cleaned[:256] or None
+    return str(value)

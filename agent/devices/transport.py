@@ -50,7 +50,7 @@ async def exchange(
             raise Unreachable(address, f"port {port}: no connection within {connect_s:g} s") from error
         raise Timeout(address, f"port {port}: no whole answer within {deadline_s:g} s") from error
     except (OSError, UnicodeError) as error:
-        raise Unreachable(address, f"port {port}: {_reason(error)}") from error
+        raise Unreachable(address, f"port {port}: {reason_of(error)}") from error
     finally:
         answer.abort()
     if len(found) > limit_bytes:
@@ -116,7 +116,8 @@ class _Answer(asyncio.Protocol):
             self._silence = None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a connection could not be had, in the system's words."""
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     # asyncio puts the address of every attempt into strerror; ours stands in front already.

@@ -66,9 +66,12 @@ class Peer:
         Raises:
             OSError: a port that was closed cannot be bound again.
         """
-        self._surface.faults = faults
+        self._surface.set_faults(faults)
+        closed = {"web"} if faults.web_dead else set()
+        if faults.restarting and self._surface.machine.spec.vendor == "bitmain":
+            closed |= {"api", "status"}
         for name, listener in self._listeners.items():
-            if faults.unplugged or (faults.web_dead and name == "web"):
+            if faults.unplugged or name in closed:
                 await listener.close()
             else:
                 await listener.start()

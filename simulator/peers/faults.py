@@ -1,6 +1,6 @@
 """What can be wrong with a simulated miner on the wire; the farm file names these switches.
 
-Physical faults (a dead board, a hot aisle) belong to the machine, not here.
+Physical faults belong to the machine; the two that come and go with a switch are passed on to it.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class Faults:
         broken_error_list: Whatsminer `get_error_code` is the invalid JSON of v2.0.4.
         broken_psu: `get_psu` lacks the comma before `temp0`.
         process_down: Whatsminer reports "btminer process is down" instead of data.
+        restarting: the mining process is on its way up: 4028 and 6060 of an Antminer refuse, its pages show
+            empty lists, a Whatsminer says that its process is down. At its end the process starts anew.
+        missing_board: the first board that is there is gone, from the figures and from the power.
         missing_comma: the first `},{` of every JSON reply has lost its comma.
         refuse_code: every JSON reply of the APIs is this error code instead: 14, 23 or 45; 0 is off.
         frozen: the figures stay what they were when this was switched on.
@@ -77,6 +80,8 @@ class Faults:
     broken_error_list: bool = False
     broken_psu: bool = False
     process_down: bool = False
+    restarting: bool = False
+    missing_board: bool = False
     missing_comma: bool = False
     refuse_code: int = 0
     frozen: bool = False

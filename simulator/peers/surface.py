@@ -76,6 +76,7 @@ class Surface:
         self.faults = options.faults
         self._pending: set[asyncio.Task[None]] = set()
         self._frozen: MachineState | None = None
+        self._gone: tuple[int, ...] | None = None
 
     def state(self) -> MachineState:
         """The machine now, with the time its own clock shows. Compute once per request."""
@@ -86,10 +87,27 @@ class Surface:
             state = replace(self._frozen, now=state.now)
         else:
             self._frozen = None
+        if self.faults.restarting:
+            state = replace(state, phase="idle", process_up=False)
         if self.faults.shared_mac:
             state = replace(state, mac=SHARED_MAC)
         skew_s = self.faults.clock_skew_s
         return replace(state, now=state.now + timedelta(seconds=skew_s)) if skew_s else state
+
+    def set_faults(self, faults: Faults) -> None:
+        """Replace the switches, and do to the machine what two of them stand for."""
+        before, self.faults = self.faults, faults
+        if before.restarting and not faults.restarting:
+            self.machine.restart_mining()
+        if faults.missing_board and self._gone is None:
+            boards = self.machine.state().boards
+            self._gone = tuple(board.index for board in boards if not board.present)
+            left = [board.index for board in boards if board.present]
+            # One must stay.
+            self.machine.set_missing_boards([*self._gone, *left[:1]] if len(left) > 1 else self._gone)
+        elif not faults.missing_board and self._gone is not None:
+            self.machine.set_missing_boards(self._gone)
+            self._gone = None
 
     @property
     def write_open(self) -> bool:

@@ -124,6 +124,23 @@ async def test_a_host_whose_answers_stop_making_sense_is_identified_anew() -> No
     assert "no family that is known here" in last.detail
 
 
+async def test_finding_out_what_a_slow_miner_is_leaves_the_whole_deadline_for_its_first_reading() -> None:
+    version = {"VERSION": [{"Type": "Antminer S19 Pro"}]}
+    answers = {"version": json.dumps(version).encode(), "stats": json.dumps(legacy_stats()).encode()}
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = json.loads(await reader.readuntil(b"}"))
+        await asyncio.sleep(0.8)
+        writer.write(answers.get(request["command"], b"{}"))
+        await writer.drain()
+
+    async with tcp_miner(slow) as it:
+        endpoint = Endpoint("127.0.0.1", Ports(it.port, 1, 1, 1), deadline_s=1.5)
+        (result,) = await Poller([PollTarget("m", endpoint)], ManualClock(NOON)).poll_once()
+    assert result.error is None
+    assert result.reading is not None
+
+
 async def test_a_family_that_the_site_names_is_never_doubted() -> None:
     async with antminer(api={"stats": [1]}) as it:
         poller = Poller([PollTarget("m", it.endpoint(deadline_s=2.0), "antminer-stock")], ManualClock(NOON))

@@ -88,7 +88,7 @@ def reading_of(documents: Mapping[str, Document], address: str | None) -> Readin
     model = field.model(*_model_texts(documents))
     listed, factory = _boards(documents.get("edevs"))
     boards = judged(listed, errors, expected_count(model), factory)
-    pools = _pools(documents.get("pools"))
+    pools = pools_of(documents.get("pools"))
     fast, steady, average = rates(row)
     stopped = is_off(documents.get("status"))
     hashing = field.is_hashing(stopped, fast, steady)
@@ -142,9 +142,9 @@ def reading_of(documents: Mapping[str, Document], address: str | None) -> Readin
         boards=boards,
         uptime_s=field.seconds(row.get("Elapsed")),
         system_uptime_s=field.seconds(row.get("Uptime")),
-        shares_accepted=_shares(pools, row, "accepted"),
-        shares_rejected=_shares(pools, row, "rejected"),
-        shares_stale=_shares(pools, row, "stale"),
+        shares_accepted=shares_of(pools, "accepted", row),
+        shares_rejected=shares_of(pools, "rejected", row),
+        shares_stale=shares_of(pools, "stale", row),
         pools=pools,
         errors=errors,
     )
@@ -206,6 +206,14 @@ def summary_errors(row: Document) -> tuple[MinerError, ...] | None:
     return tuple({error.code: error for error in found if error is not None}.values())
 
 
+def listed_errors(document: Document) -> tuple[MinerError, ...]:
+    """Errors that a `get_error_code` reply lists."""
+    said = document.get("Msg")
+    return errors_of(
+        said.get("error_code", []) if isinstance(said, dict) else said if isinstance(said, list) else []
+    )
+
+
 def without_counts(document: Document) -> Document:
     """An old `pools` reply without its counters: a count from minutes ago is not this poll's."""
     counters = ("Accepted", "Rejected", "Stale")
@@ -220,10 +228,7 @@ def _errors(listed: Document | None, row: Document) -> tuple[MinerError, ...] | 
     summary = summary_errors(row)
     if listed is None:
         return summary
-    said = listed.get("Msg")
-    own = errors_of(
-        said.get("error_code", []) if isinstance(said, dict) else said if isinstance(said, list) else []
-    )
+    own = listed_errors(listed)
     codes = {error.code for error in own}
     return own + tuple(error for error in summary or () if error.code not in codes)
 
@@ -259,7 +264,8 @@ def _boards(document: Document | None) -> tuple[tuple[Board, ...] | None, dict[i
     return field.in_order(boards), factory
 
 
-def _pools(document: Document | None) -> tuple[Pool, ...] | None:
+def pools_of(document: Document | None) -> tuple[Pool, ...] | None:
+    """The pools that a `pools` reply lists; None where it lists none."""
     if document is None:
         return None
     pools = []
@@ -285,7 +291,8 @@ def _pools(document: Document | None) -> tuple[Pool, ...] | None:
     return tuple(pools) or None
 
 
-def _shares(pools: tuple[Pool, ...] | None, row: Document, kind: str) -> int | None:
+def shares_of(pools: tuple[Pool, ...] | None, kind: str, row: Document) -> int | None:
+    """Shares `accepted`, `rejected` or `stale` over all pools; where no pool counts, those of `summary`."""
     known = [n for n in (getattr(pool, kind) for pool in pools or ()) if n is not None]
     return sum(known) if known else count(row.get(kind.capitalize()))
 

@@ -143,8 +143,8 @@ def reading_of(sections: Sections, shares: Document | None, address: str | None)
     hashing = field.is_hashing(stopped, fast, steady)
     watts = _power_w(summary, power, hashing)
     mac = field.mac(network.get("mac"))
-    pools = _pools(sections.get("pools"))
-    counts = v2.reading_of({"pools": shares}, None) if shares is not None else Reading()
+    counted = v2.pools_of(shares)
+    pools = counted if counted is not None else _pools(sections.get("pools"))
     return Reading(
         miner_id=mac,
         mac=mac,
@@ -181,10 +181,10 @@ def reading_of(sections: Sections, shares: Document | None, address: str | None)
         boards=boards,
         uptime_s=field.seconds(summary.get("elapsed")),
         system_uptime_s=field.seconds(summary.get("bootup-time")),
-        shares_accepted=counts.shares_accepted,
-        shares_rejected=counts.shares_rejected,
-        shares_stale=counts.shares_stale,
-        pools=counts.pools if counts.pools is not None else pools,
+        shares_accepted=v2.shares_of(counted, "accepted", {}),
+        shares_rejected=v2.shares_of(counted, "rejected", {}),
+        shares_stale=v2.shares_of(counted, "stale", {}),
+        pools=pools,
         errors=errors,
     )
 

@@ -188,7 +188,7 @@ class WhatsminerV2:
             DeviceError: they could not be read whole.
         """
         document = await self._session.read("pools", budget, self.endpoint.deadline_s)
-        found = parse.reading_of({"pools": document}, None).pools
+        found = parse.pools_of(document)
         if found is None:
             raise Malformed(self.endpoint.address, "pools: no list of pools came; nothing is written")
         return found
@@ -339,8 +339,8 @@ class WhatsminerV2:
         listed = parse.summary_errors(row)
         cached = self._slow.get("get_error_code")
         if listed is not None and cached is not None:
-            known = parse.reading_of({"get_error_code": cached}, None).errors or ()
-            if {error.code for error in known} != {error.code for error in listed}:
+            known = {error.code for error in parse.listed_errors(cached)}
+            if known != {error.code for error in listed}:
                 self._slow.drop("get_error_code")
         due = self._slow.due(self._clock.now())
         if "edevs" not in documents and "summary" in documents:

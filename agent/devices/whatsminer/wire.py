@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
+import os
 import struct
 from collections.abc import AsyncIterator, Iterator, Mapping
-from types import TracebackType
 
+from agent.devices.transport import reason_of
 from agent.errors import Malformed, Timeout, Unreachable
 
 LIMIT_BYTES = 2 * 1024 * 1024
-_CHUNK = 65536
+_HEAD_BYTES = 4
+_RESET = (errno.ECONNRESET, os.strerror(errno.ECONNRESET))
 # Some firmware keeps the socket open after its reply and closes it only after 10 s.
 _QUIET_S = 1.0
 _MOST_TRIES = 16
@@ -42,25 +45,42 @@ class Budget:
         return left if at_most is None else min(left, at_most)
 
 
-class Wire:
-    """One open connection. Use `connect`; every wait ends at the deadline given to it."""
+class Wire(asyncio.Protocol):
+    """One open connection. Use `connect`; every wait ends at the deadline given to it.
 
-    def __init__(self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    A protocol of its own: asyncio's streams cost a poll as much again as everything else on the line.
+    """
+
+    def __init__(self, address: str) -> None:
         self._address = address
-        self._reader = reader
-        self._writer = writer
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self._more: asyncio.Future[None] | None = None
+        self._ended = False
+        self._lost: Exception | None = None
 
-    async def __aenter__(self) -> Wire:
-        return self
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # Nothing more is wanted of the other side, so a miner that never reads cannot hold us here.
-        self._writer.transport.abort()
-        with contextlib.suppress(OSError, asyncio.TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._writer.wait_closed()
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._buffer += data
+        if len(self._buffer) > LIMIT_BYTES + _HEAD_BYTES:
+            # Enough to say that it is too long; what comes after that is not kept.
+            self.abort()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._ended, self._lost = True, exc
+        self._wake()
+
+    def abort(self) -> None:
+        """Close without waiting: a miner that never reads or closes cannot hold us."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def ask(self, payload: bytes, deadline_s: float) -> bytes:
         """Send one v2 request and return its reply, which ends at the close, or where the JSON is complete.
@@ -71,8 +91,7 @@ class Wire:
         """
         with self._translated(deadline_s):
             async with asyncio.timeout(deadline_s):
-                self._writer.write(payload)
-                await self._writer.drain()
+                self._send(payload)
                 return await self._document()
         raise AssertionError
 
@@ -85,39 +104,73 @@ class Wire:
         """
         with self._translated(deadline_s):
             async with asyncio.timeout(deadline_s):
-                self._writer.write(struct.pack("<I", len(payload)) + payload)
-                await self._writer.drain()
-                (length,) = struct.unpack("<I", await self._reader.readexactly(4))
+                self._send(struct.pack("<I", len(payload)) + payload)
+                (length,) = struct.unpack("<I", await self._exactly(_HEAD_BYTES))
                 if length > LIMIT_BYTES:
                     raise Malformed(
                         self._address, f"a frame of {length} bytes is above the limit of {LIMIT_BYTES}"
                     )
-                return await self._reader.readexactly(length)
+                return await self._exactly(length)
         raise AssertionError
 
+    def _send(self, payload: bytes) -> None:
+        if self._ended or self._transport is None:
+            raise self._lost if isinstance(self._lost, OSError) else ConnectionResetError(*_RESET)
+        self._transport.write(payload)
+
+    async def _exactly(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            if not await self._grow():
+                cut = f"closed the connection after {len(self._buffer)} bytes of an answer"
+                raise Unreachable(self._address, cut)
+        found = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return found
+
     async def _document(self) -> bytes:
-        buffer = bytearray()
         tries = 0
         while True:
-            ended = _looks_complete(buffer)
+            ended = _looks_complete(self._buffer)
             if ended and tries < _MOST_TRIES:
                 tries += 1
-                if _is_json(bytes(buffer)):
-                    return bytes(buffer)
+                if _is_json(bytes(self._buffer)):
+                    return bytes(self._buffer)
+            if len(self._buffer) > LIMIT_BYTES:
+                raise Malformed(self._address, f"the reply is longer than {LIMIT_BYTES} bytes")
             try:
-                async with asyncio.timeout(_QUIET_S if ended else None):
-                    chunk = await self._reader.read(_CHUNK)
+                grew = await self._grow(_QUIET_S if ended else None)
             except TimeoutError:
                 if ended:
-                    return bytes(buffer)
+                    return bytes(self._buffer)
                 raise
-            if not chunk:
-                if not buffer:
+            if not grew:
+                if not self._buffer:
                     raise Unreachable(self._address, "closed the connection without an answer")
-                return bytes(buffer)
-            buffer += chunk
-            if len(buffer) > LIMIT_BYTES:
-                raise Malformed(self._address, f"the reply is longer than {LIMIT_BYTES} bytes")
+                return bytes(self._buffer)
+
+    async def _grow(self, at_most_s: float | None = None) -> bool:
+        """Wait for more bytes. False: none will come, for the connection is closed.
+
+        Raises:
+            TimeoutError: none came within `at_most_s`. OSError: the connection broke.
+        """
+        if not self._ended:
+            self._more = asyncio.get_running_loop().create_future()
+            size = len(self._buffer)
+            if at_most_s is None:
+                await self._more
+            else:
+                async with asyncio.timeout(at_most_s):
+                    await self._more
+            if len(self._buffer) > size:
+                return True
+        if isinstance(self._lost, OSError):
+            raise self._lost
+        return False
+
+    def _wake(self) -> None:
+        if self._more is not None and not self._more.done():
+            self._more.set_result(None)
 
     @contextlib.contextmanager
     def _translated(self, deadline_s: float) -> Iterator[None]:
@@ -125,9 +178,6 @@ class Wire:
             yield
         except TimeoutError as error:
             raise Timeout(self._address, f"no answer within {deadline_s:g} s") from error
-        except asyncio.IncompleteReadError as error:
-            cut = f"closed the connection after {len(error.partial)} bytes of an answer"
-            raise Unreachable(self._address, cut) from error
         except OSError as error:
             raise Unreachable(self._address, f"connection lost: {error.strerror or error}") from error
 
@@ -139,16 +189,18 @@ async def connect(address: str, port: int, deadline_s: float) -> AsyncIterator[W
     Raises:
         Unreachable: refused, no route, or the name is unknown. Timeout: no answer to the connect.
     """
+    wire = Wire(address)
     try:
         async with asyncio.timeout(deadline_s):
-            reader, writer = await asyncio.open_connection(address, port, limit=_CHUNK)
+            await asyncio.get_running_loop().create_connection(lambda: wire, address, port)
     except TimeoutError as error:
         raise Timeout(address, f"port {port}: no connection within {deadline_s:g} s") from error
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Unreachable(address, f"port {port}: {reason}") from error
-    async with Wire(address, reader, writer) as wire:
+        raise Unreachable(address, f"port {port}: {reason_of(error)}") from error
+    try:
         yield wire
+    finally:
+        wire.abort()
 
 
 def encode(command: Mapping[str, object]) -> bytes:

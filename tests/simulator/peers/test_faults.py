@@ -228,3 +228,39 @@ def test_faults_come_from_a_mapping() -> None:
 def test_a_wrong_fault_is_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Faults.from_mapping(values)
+
+
+async def test_a_restart_window_closes_4028_and_ends_in_a_ramp(
+    make_machine: MakeMachine, start: StartPeer
+) -> None:
+    machine = make_machine("antminer-s19-pro")
+    peer = await start(machine)
+    port = peer.ports.api
+    await peer.set_faults(Faults(restarting=True))
+    with pytest.raises(ConnectionRefusedError):
+        await ask(peer, STATS, port)
+    assert (await get(peer, "stats.cgi")).json["STATS"] == []
+    await peer.set_faults(Faults())
+    clock = machine.clock
+    assert isinstance(clock, ManualClock)
+    clock.advance(90.0)
+    assert machine.state().elapsed_s < 90.0
+    assert machine.state().phase in ("idle", "ramping")
+
+
+async def test_a_whatsminer_in_its_restart_window_says_that_the_process_is_down(
+    make_machine: MakeMachine, start: StartPeer
+) -> None:
+    peer = await start(make_machine("whatsminer-m30s-plus"), faults=Faults(restarting=True))
+    assert "process is down" in (await ask(peer, b'{"cmd":"summary"}')).decode()
+
+
+async def test_a_missing_board_is_gone_while_the_switch_is_on(
+    make_machine: MakeMachine, start: StartPeer
+) -> None:
+    machine = make_machine("antminer-s19-pro")
+    peer = await start(machine, faults=Faults(missing_board=True))
+    shown = (await ask_json(peer, command="stats"))["STATS"][1]
+    assert [shown[f"chain_acn{n}"] for n in (1, 2, 3)] == [0, 114, 114]
+    await peer.set_faults(Faults())
+    assert all(board.present for board in machine.state().boards)
