@@ -69,6 +69,7 @@ class Cycle:
         self._conditions = money.conditions(clock.now())
         self._features = self._restore_features()
         self._predictor: Predictor | None = None
+        self._models_failed = False
         self._bundle_stamp: tuple[int, int] | None = None
         self._covered: tuple[str | None, ...] = ()
         self._round: Round | None = None
@@ -298,6 +299,12 @@ class Cycle:
         covered = tuple(unit.profile.key if unit.profile is not None else None for unit in units)
         if self._predictor is not None and (stamp, covered) == (self._bundle_stamp, self._covered):
             self._predictor.update_units(units)
+            if self._predictor.bundle_id is not None and self._predictor.is_fallback != self._models_failed:
+                # A bundle that passed its checks does not run on what this site measures, or does again.
+                self._models_failed = self._predictor.is_fallback
+                self._alert(
+                    "model-bundle", now, "warning", self._predictor.label, cleared=not self._models_failed
+                )
             return self._predictor
         chosen = choose_predictor(path, units)
         if self._predictor is not None and chosen.is_fallback and not self._predictor.is_fallback:
@@ -309,6 +316,7 @@ class Cycle:
             return self._predictor
         self._alert("model-bundle", now, "warning", chosen.label, cleared=not chosen.is_fallback)
         self._predictor, self._bundle_stamp, self._covered = chosen, stamp, covered
+        self._models_failed = False
         return chosen
 
     def _present(self, predictor: Predictor, features: NDArray[np.float32], frame: FleetFrame) -> Curves:
