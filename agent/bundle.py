@@ -323,8 +323,8 @@ def _check_golden(bundle: Bundle, width: int) -> None:
         if not plausible(name, got).all():
             low, high = _RANGES[name]
             raise BundleError(
-                f"{bundle.path}: {name} of the golden vectors is outside {low:g} to {high:g}, or its quantiles "
-                f"are out of order; {REMEDY}"
+                f"{bundle.path}: {name} of the golden vectors is outside {low:g} to {high:g}, or its "
+                f"quantiles are out of order; {REMEDY}"
             )
         worst = float(np.abs(got - want).max())
         if worst > scale:

@@ -1,7 +1,7 @@
 """A bundle tried in a process of its own, with a bound on memory and time, before the agent takes it in.
 
-A graph is a program: a few kilobytes of it can ask for all memory, or never end. `python -m agent.bundle_trial
-DIR` is that process; it prints the bundle's id, or what is wrong.
+A graph is a program: a few kilobytes of it can ask for all memory, or never end. That process is
+`python -m agent.bundle_trial DIR`; it prints the bundle's id, or what is wrong.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from agent.errors import BundleError
 
 # Of address space, of which the libraries alone take some 700 MiB.
 MEMORY_BYTES = 2 * 1024**3
-# Half a second on a desktop machine. A slow card with a cold cache is given all of this; a cycle waits for it,
-# so it stays well below the watchdog of the service.
+# Half a second on a desktop machine; a slow card with a cold cache is given all of this. A cycle waits for
+# it, so it stays well below the watchdog of the service.
 DEADLINE_S = 120.0
 CPU_S = 60
 # As many rows as are run at once in a cycle.
@@ -35,7 +35,8 @@ def tried(path: Path) -> Bundle:
     """
     command = [sys.executable, "-m", "agent.bundle_trial", str(path)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=False)
+        # Our own interpreter and module; the path is one argument of it.
+        done = subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
         raise BundleError(f"{path}: does not come to an end within {DEADLINE_S:g} s; {REMEDY}") from error
     except OSError as error:

@@ -11,11 +11,13 @@ import json
 import math
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DataError
+from agent.window_choice import LEVELS
 from agent.windows import Counters, Floats, Ints, Lows, Means, Moments, Rings
 
 # Readings are told apart by time; this many of the newest are remembered per miner. A reading older than
@@ -25,9 +27,19 @@ REMEMBERED = 320
 _SHARE_STEPS = 1000.0
 _KEEP_UNSEEN_S = 7 * 86400.0
 _MAGIC = b"HMFS"
-_VERSION = 1
+_VERSION = 2
 _HEAD = struct.Struct("<4sH32sI")
 _MAX_MINERS = 100_000
+
+
+class Kinds(NamedTuple):
+    """Numbers of series: with moments, with means, with means of the longest window only, lows, counters."""
+
+    series: int
+    means: int
+    slow: int
+    lows: int
+    counters: int
 
 
 class History:
@@ -35,17 +47,18 @@ class History:
 
     Args:
         miner_ids: the miners to begin with.
-        series, means, lows, counters: numbers of series of each kind.
+        kinds: numbers of series of each kind.
     """
 
-    def __init__(self, miner_ids: Sequence[str], series: int, means: int, lows: int, counters: int) -> None:
+    def __init__(self, miner_ids: Sequence[str], kinds: Kinds) -> None:
         count = len(miner_ids)
-        self._kinds = (series, means, lows, counters)
+        self._kinds = kinds
         self.rings = Rings()
-        self.moments = Moments(count, series)
-        self.means = Means(count, means)
-        self.lows = Lows(count, lows)
-        self.counters = Counters(count, counters)
+        self.moments = Moments(count, kinds.series)
+        self.means = Means(count, kinds.means)
+        self.slow = Means(count, kinds.slow, len(LEVELS) - 1)
+        self.lows = Lows(count, kinds.lows)
+        self.counters = Counters(count, kinds.counters)
         self.seen_s = np.full((REMEMBERED, count), -np.inf)
         self.seen_share = np.full((REMEMBERED, count), -1, dtype=np.int16)
         self.latest_s = np.full(count, -np.inf)
@@ -99,7 +112,7 @@ class History:
         target = wanted + tuple(gone[: max(16, len(wanted))])
         if target == self.miner_ids:
             return
-        fresh = History(target, *self._kinds)
+        fresh = History(target, self._kinds)
         fresh.rings.end_s = self.rings.end_s
         kept = [(new, self._row[i]) for new, i in enumerate(target) if i in self._row]
         new_rows, old_rows = [new for new, _ in kept], [old for _, old in kept]
@@ -121,6 +134,7 @@ class History:
         if stale.any():
             self.moments.clear(stale)
             self.means.clear(stale)
+            self.slow.clear(stale)
             self.lows.clear(stale)
             self.counters.clear(stale)
         if at_s < before:
@@ -138,6 +152,7 @@ class History:
         *,
         series: Floats,
         means: Floats,
+        slow: Floats,
         lows: Floats,
         uptime_s: Floats,
         counters: Floats,
@@ -148,7 +163,7 @@ class History:
         Args:
             rows: [R] without repetition.
             times_s: [R] finite Unix seconds; later than the present moment counts as the present moment.
-            series, means, lows, counters: [S,R], [M,R], [E,R], [C,R].
+            series, means, slow, lows, counters: [S,R], [M,R], [L,R], [E,R], [C,R].
             uptime_s, share: [R].
         """
         times = np.minimum(times_s, self.rings.end_s)
@@ -156,12 +171,14 @@ class History:
         new = self._admit(rows, times, steps)
         if not new.all():
             rows, times, steps, uptime_s = rows[new], times[new], steps[new], uptime_s[new]
-            series, means, lows, counters = series[:, new], means[:, new], lows[:, new], counters[:, new]
+            series, means, slow = series[:, new], means[:, new], slow[:, new]
+            lows, counters = lows[:, new], counters[:, new]
         if not len(rows):
             return
         places, held = self.rings.places(times)
         self.moments.add(rows, times, series, places, held)
         self.means.add(rows, means, places, held)
+        self.slow.add(rows, slow, places, held)
         self.lows.add(rows, lows, places, held)
         self.counters.add(rows, times, uptime_s, counters, places, held)
         self._note_share(rows, times, steps)
@@ -207,8 +224,8 @@ class History:
 
     def _arrays(self) -> dict[str, NDArray[np.generic]]:
         arrays: dict[str, NDArray[np.generic]] = {}
-        for kind in (self.moments, self.means, self.lows, self.counters):
-            prefix = type(kind).__name__.lower()
+        for prefix in ("moments", "means", "slow", "lows", "counters"):
+            kind = getattr(self, prefix)
             arrays |= {f"{prefix}.{name}": getattr(kind, name) for name in kind.names}
         own = ("seen_s", "seen_share", "latest_s", "share", "share_s", "since_s", "before_s")
         return arrays | {name: getattr(self, name) for name in own}
@@ -232,9 +249,7 @@ class History:
         return b"".join([*parts, digest.digest()])
 
     @staticmethod
-    def from_bytes(
-        data: bytes, table_hash: bytes, *, series: int, means: int, lows: int, counters: int
-    ) -> History:
+    def from_bytes(data: bytes, table_hash: bytes, kinds: Kinds) -> History:
         """Inverse of `to_bytes`.
 
         Raises:
@@ -259,7 +274,7 @@ class History:
             raise DataError("window state: its list of miners cannot be read")
         if end_s is not None and not (isinstance(end_s, int | float) and math.isfinite(end_s)):
             raise DataError("window state: its time cannot be read")
-        history = History(ids, series, means, lows, counters)
+        history = History(ids, kinds)
         arrays = history._arrays()
         if layout != {name: [_code(a), list(a.shape)] for name, a in arrays.items()}:
             raise DataError("window state: its arrays have other shapes than this version's")

@@ -13,8 +13,8 @@ from rich.console import Group
 from rich.table import Table
 
 from agent.bundle import BundleManifest, read_manifest
-from agent.cli.bundle_page import bundle_page, page_console, percent
 from agent.bundle_trial import tried
+from agent.cli.bundle_page import bundle_page, page_console, percent
 from agent.clock import SystemClock
 from agent.errors import InputError
 from trainer.registry import Registry

@@ -72,7 +72,8 @@ def pack_finished(source: PackSource, lake: Path, now: datetime, *, everything: 
     import pyarrow  # noqa: F401
 
     last = now.astimezone(UTC).date() if everything else (now.astimezone(UTC) - GRACE).date() - timedelta(1)
-    files, rows, problems = [], 0, []
+    files, rows = [], 0
+    problems: list[str] = []
     days = [(site, day) for site, day in source.days() if day <= last or everything]
     if not days:
         return Packed()

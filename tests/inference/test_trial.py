@@ -119,7 +119,7 @@ def test_a_unit_with_impossible_figures_falls_back_alone_and_it_is_said(folder: 
     shares = np.tile(SHARES, (2, 1))
     found = predictor.predict(inputs, shares, np.zeros(shares.shape), MONEY)
     assert predictor.fallback_mask(units) == (False, True)
-    assert "profile curves for 1 of 2 units, as the model gave them impossible figures" in predictor.label
+    assert "profile curves for 1 of 2 units with impossible predictions" in predictor.label
     assert np.isfinite(found.hashrate_ths[1, :4]).all() and (found.hashrate_ths[1, :4] < 5000.0).all()
     np.testing.assert_array_equal(found.hashrate_ths[0], good.hashrate_ths[0])
     predict(predictor, units)
