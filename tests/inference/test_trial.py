@@ -1,4 +1,4 @@
-"""A graph is a program: one that wants all memory or does not end is stopped elsewhere, never in the agent."""
+"""A graph is a program: one that wants all memory or never ends is stopped elsewhere, not in the agent."""
 
 from __future__ import annotations
 
