@@ -81,7 +81,8 @@ class Cycle:
         self._health = HealthWatch({alert.key: alert.text for alert in store.alerts()})
         ids = [member.miner_id for member in site.members]
         self._meters = SiteMeters(config.meters, names_of(config.miners), ids, clock, store.state("meters"))
-        self._drift = DriftWatch(len(site.members), store.state("drift"))
+        open_alerts = {alert.key: alert.text for alert in store.alerts()}
+        self._drift = DriftWatch(len(site.members), store.state("drift"), open_alerts)
         self._lake = LakeRecorder(config, store, clock, [alert.key for alert in store.alerts()])
         self._modelled_w: NDArray[np.float64] | None = None
         self._desk = open_desk(config, store.state(POOL_WORK_STATE))
