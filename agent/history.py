@@ -141,8 +141,9 @@ class History:
             future = self.seen_s > at_s
             self.seen_s[future] = -np.inf
             self.seen_share[future] = -1
-            for times in (self.latest_s, self.share_s, self.since_s, self.before_s):
-                np.minimum(times, at_s, out=times)
+            for row in np.flatnonzero(self.share_s > at_s):
+                self._recall_share(int(row))
+            np.minimum(self.latest_s, at_s, out=self.latest_s)
             np.minimum(self.counters.last[:, 0], at_s, out=self.counters.last[:, 0])
 
     def add(
@@ -218,7 +219,25 @@ class History:
             self.before_s[row] = time
             if time > self.since_s[row]:
                 after = (self.seen_s[:, row] > time) & (self.seen_share[:, row] >= 0)
-                self.since_s[row] = self.seen_s[after, row].min()
+                self.since_s[row] = self.seen_s[after, row].min(initial=self.share_s[row])
+
+    def _recall_share(self, row: int) -> None:
+        """The setting of a miner as the readings that are still remembered tell it."""
+        known = (self.seen_share[:, row] >= 0) & np.isfinite(self.seen_s[:, row])
+        if not known.any():
+            self.share[row], self.share_s[row] = -1, -np.inf
+            self.since_s[row], self.before_s[row] = np.nan, -np.inf
+            return
+        times, steps = self.seen_s[known, row], self.seen_share[known, row]
+        last = int(times.argmax())
+        other = times[steps != steps[last]]
+        before = float(other.max()) if len(other) else -np.inf
+        since = float(times[times > before].min())
+        if not len(other) and self.share[row] == steps[last] and self.since_s[row] < since:
+            # It has held for longer than readings are remembered.
+            since, before = float(self.since_s[row]), float(self.before_s[row])
+        self.share[row], self.share_s[row] = steps[last], times[last]
+        self.since_s[row], self.before_s[row] = since, before
 
     # -- bytes -----------------------------------------------------------------------------------
 
