@@ -41,8 +41,16 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     *(c for c in vars(ort_state).values() if isinstance(c, type) and issubclass(c, Exception)),
 )
-# Key of the entry by which ONNX points to weights in another file: field 1, 8 bytes, "location".
-_EXTERNAL_DATA = b"\x0a\x08location"
+# Key of the entry by which ONNX points to weights in another file. No graph of ours holds the word at all, so
+# that it need not be told in how many ways the length before it can be written.
+_EXTERNAL_DATA = b"location"
+# What a machine can be, from the ranges of telemetry; profit of one can hardly pass these either way.
+_RANGES = {
+    "hashrate_ths": (0.0, 5000.0),
+    "power_w": (0.0, 50000.0),
+    "chip_temp_c": (-40.0, 200.0),
+    "profit_usd_per_day": (-10000.0, 10000.0),
+}
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -312,9 +320,24 @@ def _check_golden(bundle: Bundle, width: int) -> None:
         if got.shape != want.shape or not np.isfinite(got).all():
             raise BundleError(f"{bundle.path}: {name} of the golden vectors is not finite; {REMEDY}")
         scale = GOLDEN_RTOL * max(float(np.abs(want).max()), 1.0)
+        if not plausible(name, got).all():
+            low, high = _RANGES[name]
+            raise BundleError(
+                f"{bundle.path}: {name} of the golden vectors is outside {low:g} to {high:g}, or its "
+                f"quantiles are out of order; {REMEDY}"
+            )
         worst = float(np.abs(got - want).max())
         if worst > scale:
             raise BundleError(
                 f"{bundle.path}: {name} differs from its golden vectors by {worst:g}; "
                 f"this machine does not run the model as it was made; {REMEDY}"
             )
+
+
+def plausible(name: str, values: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Per row of an output [B,3], whether it is finite, within the range of its kind and in order."""
+    low, high = _RANGES[name]
+    with np.errstate(invalid="ignore"):
+        inside = (values[:, 0] >= low) & (values[:, 2] <= high)
+        ordered = (values[:, 0] <= values[:, 1]) & (values[:, 1] <= values[:, 2])
+    return np.asarray(inside & ordered & np.isfinite(values).all(axis=1), dtype=np.bool_)

@@ -69,6 +69,7 @@ class Cycle:
         self._conditions = money.conditions(clock.now())
         self._features = self._restore_features()
         self._predictor: Predictor | None = None
+        self._models_failed = False
         self._bundle_stamp: tuple[int, int] | None = None
         self._covered: tuple[str | None, ...] = ()
         self._round: Round | None = None
@@ -80,7 +81,8 @@ class Cycle:
         self._health = HealthWatch({alert.key: alert.text for alert in store.alerts()})
         ids = [member.miner_id for member in site.members]
         self._meters = SiteMeters(config.meters, names_of(config.miners), ids, clock, store.state("meters"))
-        self._drift = DriftWatch(len(site.members), store.state("drift"))
+        open_alerts = {alert.key: alert.text for alert in store.alerts()}
+        self._drift = DriftWatch(len(site.members), store.state("drift"), open_alerts)
         self._lake = LakeRecorder(config, store, clock, [alert.key for alert in store.alerts()])
         self._modelled_w: NDArray[np.float64] | None = None
         self._desk = open_desk(config, store.state(POOL_WORK_STATE))
@@ -298,6 +300,12 @@ class Cycle:
         covered = tuple(unit.profile.key if unit.profile is not None else None for unit in units)
         if self._predictor is not None and (stamp, covered) == (self._bundle_stamp, self._covered):
             self._predictor.update_units(units)
+            if self._predictor.bundle_id is not None and self._predictor.is_fallback != self._models_failed:
+                # A bundle that passed its checks does not run on what this site measures, or does again.
+                self._models_failed = self._predictor.is_fallback
+                self._alert(
+                    "model-bundle", now, "warning", self._predictor.label, cleared=not self._models_failed
+                )
             return self._predictor
         chosen = choose_predictor(path, units)
         if self._predictor is not None and chosen.is_fallback and not self._predictor.is_fallback:
@@ -309,6 +317,7 @@ class Cycle:
             return self._predictor
         self._alert("model-bundle", now, "warning", chosen.label, cleared=not chosen.is_fallback)
         self._predictor, self._bundle_stamp, self._covered = chosen, stamp, covered
+        self._models_failed = False
         return chosen
 
     def _present(self, predictor: Predictor, features: NDArray[np.float32], frame: FleetFrame) -> Curves:

@@ -19,7 +19,9 @@ SERIES = ("hashrate_ths", "power_w", "chip_temp_c")
 # against the profile's is made; apart for rate and power, which are not always known together.
 TILTED = ("hashrate", "power")
 TILT_MEANS = tuple(f"{side}_tilt_{part}" for side in TILTED for part in ("x", "xx", "y", "xy"))
-MEANS = ("hashrate_ratio", "power_ratio", "is_hashing", "intake_temp_c", "share_difficulty", *TILT_MEANS)
+# Held in every bucket, those that short windows read too first; and what only the longest window reads.
+FINE_MEANS = ("hashrate_ratio", "power_ratio", "is_hashing", "intake_temp_c", "share_difficulty")
+MEANS = (*FINE_MEANS, *TILT_MEANS)
 LOWS = ("steady_j_th", "fan_slack_rpm")
 # Over which windows means are read, and lows.
 MEAN_WINDOWS = {

@@ -1,21 +1,48 @@
-"""The ordered table of features: what each is, in which unit, over which window, and how it is computed.
+"""The ordered table of features: what each is, in which unit, over which window, and within which range.
 
-Every formula works on whole columns and knows nothing of where they come from: `agent.features` feeds it
-live frames and history alike.
+`agent.features` feeds it live frames and history alike; the formulas are `agent.feature_formulas`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.feature_formulas import (
+    CURVATURE_H,
+    FAN_FULL_RPM,
+    Formula,
+    against_week,
+    curvature_of,
+    drift,
+    drift_now,
+    earnings,
+    energy_usd_per_day,
+    fan_headroom,
+    margin,
+    market_of,
+    mean_efficiency,
+    minus,
+    momentum_of,
+    now_of,
+    over_of,
+    per,
+    pool_hashrate,
+    reject_rate,
+    reject_since_start,
+    revenue_usd_per_day,
+    risk,
+    share_of,
+    std_of,
+    turn,
+    variance_of,
+    volatility_of,
+)
 from agent.feature_inputs import (
     COUNTERS,
     CURVE_HASHRATES,
@@ -31,19 +58,11 @@ from agent.feature_inputs import (
     Inputs,
     ratio,
 )
-from agent.windows import CORRELATION_LEVEL, CORRELATION_PAIRS, LEVELS, WINDOWS, Counters, Floats
+from agent.window_choice import LEVELS
+from agent.windows import CORRELATION_LEVEL, CORRELATION_PAIRS, WINDOWS, Counters
 
 # Raise when a formula changes and no word of the table does: bundles made before must not be fed with it.
 TABLE_VERSION = 2
-
-# Fans are taken to turn at this speed at most, unless the unit has shown more.
-_FAN_FULL_RPM = 6000.0
-# Shares are found by this many hashes per unit of difficulty.
-_HASHES_PER_DIFFICULTY = 2.0**32
-# The middle of the last hour lies this much later than the middle of the last six.
-_CURVATURE_H = 2.5
-
-Formula = Callable[[Inputs], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,139 +86,6 @@ class Feature:
     low: float
     high: float
     formula: Formula
-
-
-def _now(name: str) -> Formula:
-    return lambda x: x.now(name)
-
-
-def _per(top: str, bottom: str) -> Formula:
-    return lambda x: ratio(x.now(top), x.now(bottom))
-
-
-def _minus(left: str, right: str) -> Formula:
-    return lambda x: x.now(left) - x.now(right)
-
-
-def _over(series: str, stat: str, window: str) -> Formula:
-    return lambda x: x.over(series, stat, window)
-
-
-def _variance(x: Inputs, series: str, window: str) -> Floats:
-    count = x.over(series, "count", window)
-    return ratio(x.over(series, "m2", window), np.where(count >= 2.0, count, 0.0))
-
-
-def _std(series: str, window: str) -> Formula:
-    return lambda x: np.sqrt(_variance(x, series, window))
-
-
-def _share_of(part: str, *whole: str) -> Formula:
-    return lambda x: ratio(x.growth(part), sum((x.growth(name) for name in whole[1:]), x.growth(whole[0])))
-
-
-def _reject_since_start(x: Inputs) -> Floats:
-    rejected = x.now("shares_rejected")
-    return ratio(rejected, x.now("shares_accepted") + rejected)
-
-
-def _revenue(x: Inputs) -> Floats:
-    return x.now("hashrate_ths") * x.market["hashprice_usd_per_ths_day"]
-
-
-def _energy(x: Inputs) -> Floats:
-    return x.now("draw_w") * 0.024 * x.market["price_usd_per_kwh"]
-
-
-def _margin(x: Inputs) -> Floats:
-    revenue = _revenue(x)
-    return 100.0 * ratio(revenue - _energy(x), revenue)
-
-
-def _drift(x: Inputs) -> Floats:
-    day = ratio(x.mean_of("power_ratio", "24h"), x.mean_of("hashrate_ratio", "24h"))
-    week = ratio(x.mean_of("power_ratio", "7d"), x.mean_of("hashrate_ratio", "7d"))
-    return ratio(day, week) - 1.0
-
-
-def _against_week(name: str, window: str) -> Formula:
-    return lambda x: ratio(x.mean_of(name, window), x.mean_of(name, "7d")) - 1.0
-
-
-def _drift_now(x: Inputs) -> Floats:
-    present = ratio(x.now("power_ratio"), x.now("hashrate_ratio"))
-    return ratio(present, ratio(x.mean_of("power_ratio", "7d"), x.mean_of("hashrate_ratio", "7d"))) - 1.0
-
-
-def _momentum(series: str) -> Formula:
-    return lambda x: ratio(x.over(series, "mean", "1h"), x.over(series, "mean", "24h")) - 1.0
-
-
-def _curvature(series: str) -> Formula:
-    def formula(x: Inputs) -> Floats:
-        return (x.over(series, "slope_per_h", "1h") - x.over(series, "slope_per_h", "6h")) / _CURVATURE_H
-
-    return formula
-
-
-def _volatility(series: str) -> Formula:
-    return lambda x: ratio(np.sqrt(_variance(x, series, "24h")), x.over(series, "mean", "24h"))
-
-
-def _mean_efficiency(x: Inputs, window: str) -> Floats:
-    return ratio(x.over("power_w", "mean", window), x.over("hashrate_ths", "mean", window))
-
-
-def _fan_headroom(x: Inputs) -> Floats:
-    full = np.fmax(-x.low_of("fan_slack_rpm", "7d"), _FAN_FULL_RPM)
-    return 1.0 - x.now("fan_rpm") / full
-
-
-def _pool_hashrate(x: Inputs) -> Floats:
-    hashes = x.growth("shares_accepted") * x.mean_of("share_difficulty", "24h") * _HASHES_PER_DIFFICULTY
-    return ratio(hashes, x.windows["growth_h"]) / 3.6e15
-
-
-_reject_rate = _share_of("shares_rejected", "shares_accepted", "shares_rejected")
-
-
-def _earnings(x: Inputs) -> Floats:
-    rejected = _reject_rate(x)
-    reported = x.over("hashrate_ths", "mean", "24h") * (1.0 - np.nan_to_num(rejected))
-    pool = _pool_hashrate(x)
-    paid = np.where(np.isnan(pool), reported, pool)
-    return paid * x.market["hashprice_usd_per_ths_day"] * x.windows["growth_h"] / 24.0
-
-
-def _risk(x: Inputs) -> Floats:
-    """Chance that any of the parts goes wrong, each taken for a chance of its own; unknown ones left out."""
-    parts = (
-        1.0 - ratio(x.now("boards_hashing"), x.now("boards_expected")),
-        _reject_rate(x) / 0.05,
-        x.windows["restarts"] / 4.0,
-        1.0 - (x.now("chip_max_c") - x.now("chip_temp_c")) / 10.0,
-        _volatility("hashrate_ths")(x) / 0.5,
-    )
-    well, known = np.ones(len(x.times_s)), np.zeros(len(x.times_s), dtype=np.bool_)
-    for part in parts:
-        told = np.isfinite(part)
-        known |= told
-        well *= np.where(told, 1.0 - np.clip(part, 0.0, 1.0), 1.0)
-    return np.where(known, 1.0 - well, np.nan)
-
-
-def _market(name: str) -> Formula:
-    return lambda x: x.market[name]
-
-
-def _turn(period_s: float, offset_s: float, wave: Callable[[Floats], Any]) -> Formula:
-    def formula(x: Inputs) -> Floats:
-        turns = (x.times_s + offset_s) / period_s
-        turns -= np.floor(turns)
-        turns *= 2.0 * math.pi
-        return np.asarray(wave(turns), dtype=np.float64)
-
-    return formula
 
 
 _UNREPORTED = "not fresh or not reported"
@@ -230,7 +116,7 @@ def _window_rows() -> list[Feature]:
         for window in WINDOWS:
             name = window.name
             for stat, word in _STATS.items():
-                formula = _over(series, stat, name)
+                formula = over_of(series, stat, name)
                 rows.append(
                     Feature(
                         f"{short}_{word}_{name}",
@@ -244,7 +130,7 @@ def _window_rows() -> list[Feature]:
                     )
                 )
             source = f"standard deviation of {series}"
-            formula = _std(series, name)
+            formula = std_of(series, name)
             rows.append(Feature(f"{short}_std_{name}", unit, source, name, _FEW_2, 0.0, top, formula))
     for series, short, unit, most in (
         ("hashrate_ths", "hashrate", "TH/s/h", 1000.0),
@@ -253,7 +139,7 @@ def _window_rows() -> list[Feature]:
     ):
         for name in (window.name for window in WINDOWS if window.slopes):
             source = f"least-squares slope of {series} over time"
-            formula = _over(series, "slope_per_h", name)
+            formula = over_of(series, "slope_per_h", name)
             rows.append(Feature(f"{short}_slope_{name}", unit, source, name, _FEW_3, -most, most, formula))
     return rows
 
@@ -265,94 +151,94 @@ _WHOLE = f"{_RATIO}, no board lost"
 # fmt: off
 _F = Feature
 FEATURES: tuple[Feature, ...] = (
-    _F("hashrate_ths", "TH/s", "hashrate_ths", "now", _UNREPORTED, 0.0, 5000.0, _now("hashrate_ths")),
-    _F("power_w", "W", "power_w as reported", "now", _UNREPORTED, 0.0, 50000.0, _now("power_w")),
+    _F("hashrate_ths", "TH/s", "hashrate_ths", "now", _UNREPORTED, 0.0, 5000.0, now_of("hashrate_ths")),
+    _F("power_w", "W", "power_w as reported", "now", _UNREPORTED, 0.0, 50000.0, now_of("power_w")),
     _F("setting_share", "1", "nominal share of rated power of the present setting", "now", _UNRATED, 0.0,
-       3.0, _now("setting_share")),
-    _F("is_hashing", "1", "is_hashing", "now", _UNREPORTED, 0.0, 1.0, _now("is_hashing")),
+       3.0, now_of("setting_share")),
+    _F("is_hashing", "1", "is_hashing", "now", _UNREPORTED, 0.0, 1.0, now_of("is_hashing")),
     _F("hashrate_share", "1", "hashrate_ths / rated_hashrate_ths", "now", _UNRATED, 0.0, 3.0,
-       _per("hashrate_ths", "rated_hashrate_ths")),
+       per("hashrate_ths", "rated_hashrate_ths")),
     _F("power_share", "1", "power_w / rated_power_w", "now", _UNRATED, 0.0, 3.0,
-       _per("power_w", "rated_power_w")),
+       per("power_w", "rated_power_w")),
     _F("efficiency_j_th", "J/TH", "power_w / hashrate_ths while hashing", "now",
-       "not hashing or not reported", 5.0, 300.0, _per("power_w", "hashing_ths")),
+       "not hashing or not reported", 5.0, 300.0, per("power_w", "hashing_ths")),
     _F("expected_share", "1", "hashrate_expected_ths / rated_hashrate_ths", "now", _UNRATED, 0.0, 3.0,
-       _per("hashrate_expected_ths", "rated_hashrate_ths")),
+       per("hashrate_expected_ths", "rated_hashrate_ths")),
     _F("hashrate_vs_expected", "1", "hashrate_ths / hashrate_expected_ths", "now", _UNREPORTED, 0.0, 3.0,
-       _per("hashrate_ths", "hashrate_expected_ths")),
+       per("hashrate_ths", "hashrate_expected_ths")),
     _F("hashrate_ratio", "1", f"hashrate_ths / nominal rate at its setting, {_RATIO}", "now", _NOT_STEADY,
-       0.0, 2.0, _now("hashrate_ratio")),
+       0.0, 2.0, now_of("hashrate_ratio")),
     _F("power_ratio", "1", f"power_w / nominal power at its setting, {_RATIO}", "now", _NOT_STEADY, 0.0,
-       2.0, _now("power_ratio")),
-    _F("chip_temp_c", "C", "hottest chip", "now", _UNREPORTED, -40.0, 150.0, _now("chip_temp_c")),
-    _F("board_temp_c", "C", "hottest board", "now", _UNREPORTED, -40.0, 150.0, _now("board_temp_c")),
+       2.0, now_of("power_ratio")),
+    _F("chip_temp_c", "C", "hottest chip", "now", _UNREPORTED, -40.0, 150.0, now_of("chip_temp_c")),
+    _F("board_temp_c", "C", "hottest board", "now", _UNREPORTED, -40.0, 150.0, now_of("board_temp_c")),
     _F("intake_temp_c", "C", "inlet_temp_c, else ambient_temp_c", "now", _UNREPORTED, -40.0, 80.0,
-       _now("intake_temp_c")),
-    _F("inlet_temp_c", "C", "inlet_temp_c", "now", _UNREPORTED, -40.0, 80.0, _now("inlet_temp_c")),
-    _F("ambient_temp_c", "C", "ambient_temp_c", "now", _UNREPORTED, -40.0, 80.0, _now("ambient_temp_c")),
+       now_of("intake_temp_c")),
+    _F("inlet_temp_c", "C", "inlet_temp_c", "now", _UNREPORTED, -40.0, 80.0, now_of("inlet_temp_c")),
+    _F("ambient_temp_c", "C", "ambient_temp_c", "now", _UNREPORTED, -40.0, 80.0, now_of("ambient_temp_c")),
     _F("chip_rise_c", "C", "chip_temp_c - intake temperature", "now", _UNREPORTED, -50.0, 120.0,
-       _minus("chip_temp_c", "intake_temp_c")),
+       minus("chip_temp_c", "intake_temp_c")),
     _F("chip_headroom_c", "C", "chip limit of the profile - chip_temp_c", "now",
-       "not reported or the profile has no limit", -50.0, 150.0, _minus("chip_max_c", "chip_temp_c")),
-    _F("fan_rpm", "rpm", "mean over fans", "now", _UNREPORTED, 0.0, 12000.0, _now("fan_rpm")),
-    _F("voltage_v", "V", "voltage_v", "now", _UNREPORTED, 0.0, 1000.0, _now("voltage_v")),
-    _F("frequency_mhz", "MHz", "frequency_mhz", "now", _UNREPORTED, 0.0, 2000.0, _now("frequency_mhz")),
+       "not reported or the profile has no limit", -50.0, 150.0, minus("chip_max_c", "chip_temp_c")),
+    _F("fan_rpm", "rpm", "mean over fans", "now", _UNREPORTED, 0.0, 12000.0, now_of("fan_rpm")),
+    _F("voltage_v", "V", "voltage_v", "now", _UNREPORTED, 0.0, 1000.0, now_of("voltage_v")),
+    _F("frequency_mhz", "MHz", "frequency_mhz", "now", _UNREPORTED, 0.0, 2000.0, now_of("frequency_mhz")),
     _F("boards_share", "1", "boards_hashing / boards_expected", "now", _UNREPORTED, 0.0, 1.0,
-       _per("boards_hashing", "boards_expected")),
+       per("boards_hashing", "boards_expected")),
     _F("chip_temp_spread_c", "C", "chip_temp_spread_c over the boards", "now", _UNREPORTED, 0.0, 100.0,
-       _now("chip_temp_spread_c")),
+       now_of("chip_temp_spread_c")),
     _F("board_temp_spread_c", "C", "board_temp_spread_c over the boards", "now", _UNREPORTED, 0.0, 100.0,
-       _now("board_temp_spread_c")),
-    _F("fan_headroom", "1", f"1 - fan_rpm / the highest over 7d, {_FAN_FULL_RPM:g} rpm at least", "7d",
-       _UNREPORTED, 0.0, 1.0, _fan_headroom),
+       now_of("board_temp_spread_c")),
+    _F("fan_headroom", "1", f"1 - fan_rpm / the highest over 7d, {FAN_FULL_RPM:g} rpm at least", "7d",
+       _UNREPORTED, 0.0, 1.0, fan_headroom),
     _F("boards_lost", "1", "boards_expected - boards_hashing", "now", _UNREPORTED, 0.0, 16.0,
-       _minus("boards_expected", "boards_hashing")),
+       minus("boards_expected", "boards_hashing")),
     _F("power_limit_share", "1", "power_limit_w as the firmware reports it / rated_power_w", "now", _UNRATED,
-       0.0, 3.0, _per("power_limit_w", "rated_power_w")),
+       0.0, 3.0, per("power_limit_w", "rated_power_w")),
     _F("power_vs_limit", "1", "power_w / power_limit_w", "now", _UNREPORTED, 0.0, 3.0,
-       _per("power_w", "power_limit_w")),
+       per("power_w", "power_limit_w")),
     _F("power_percent", "%", "as the firmware reports it", "now", _UNREPORTED, 0.0, 300.0,
-       _now("power_percent")),
+       now_of("power_percent")),
     _F("hashrate_percent", "%", "as the firmware reports it", "now", _UNREPORTED, 0.0, 300.0,
-       _now("hashrate_percent")),
+       now_of("hashrate_percent")),
     _F("work_mode_code", "code", "0 stopped, 1 sleep, 2 low, 3 efficient, 4 normal, 5 high", "now",
-       _UNREPORTED, 0.0, 5.0, _now("work_mode_code")),
+       _UNREPORTED, 0.0, 5.0, now_of("work_mode_code")),
     _F("headroom_up_share", "1", "highest share the profile's search bounds allow - setting_share", "now",
-       _UNRATED, -3.0, 3.0, _minus("bound_high_share", "setting_share")),
+       _UNRATED, -3.0, 3.0, minus("bound_high_share", "setting_share")),
     _F("headroom_down_share", "1", "setting_share - lowest share the profile's search bounds allow", "now",
-       _UNRATED, -3.0, 3.0, _minus("setting_share", "bound_low_share")),
+       _UNRATED, -3.0, 3.0, minus("setting_share", "bound_low_share")),
     _F("uptime_h", "h", "uptime_s / 3600", "now", _UNREPORTED, 0.0, 720.0,
        lambda x: x.now("uptime_s") / 3600.0),
     _F("reject_rate", "1", "rejected / (accepted + rejected) since the process started", "now",
-       "no share yet or not reported", 0.0, 1.0, _reject_since_start),
+       "no share yet or not reported", 0.0, 1.0, reject_since_start),
     *_window_rows(),
     _F("hashrate_variance_24h", "(TH/s)^2", "variance of hashrate_ths", "24h", _FEW_2, 0.0, 1e6,
-       lambda x: _variance(x, "hashrate_ths", "24h")),
+       lambda x: variance_of(x, "hashrate_ths", "24h")),
     _F("temp_stability_24h", "C", "standard deviation of chip_temp_c", "24h", _FEW_2, 0.0, 100.0,
-       _std("chip_temp_c", "24h")),
+       std_of("chip_temp_c", "24h")),
     _F("chip_temp_mean_24h", "C", "mean of chip_temp_c", "24h", _NO_READING, -40.0, 150.0,
-       _over("chip_temp_c", "mean", "24h")),
+       over_of("chip_temp_c", "mean", "24h")),
     _F("chip_temp_max_24h", "C", "max of chip_temp_c", "24h", _NO_READING, -40.0, 150.0,
-       _over("chip_temp_c", "high", "24h")),
+       over_of("chip_temp_c", "high", "24h")),
     _F("intake_temp_mean_24h", "C", "mean of the intake temperature", "24h", _NO_READING, -40.0, 80.0,
        lambda x: x.mean_of("intake_temp_c", "24h")),
     _F("hashrate_momentum", "1", "hashrate_mean_1h / hashrate_mean_24h - 1", "24h",
        "no reading in the window, or none hashing", -1.0, 5.0,
-       _momentum("hashrate_ths")),
+       momentum_of("hashrate_ths")),
     _F("power_momentum", "1", "power_mean_1h / power_mean_24h - 1", "24h",
-       "no reading in the window, or none above zero", -1.0, 5.0, _momentum("power_w")),
+       "no reading in the window, or none above zero", -1.0, 5.0, momentum_of("power_w")),
     _F("chip_temp_momentum", "C", "mean of chip_temp_c over 1h less that over 24h", "24h", _NO_READING,
        -100.0, 100.0, lambda x: x.over("chip_temp_c", "mean", "1h") - x.over("chip_temp_c", "mean", "24h")),
-    _F("hashrate_curvature", "TH/s/h2", f"(slope over 1h - slope over 6h) / {_CURVATURE_H:g} h", "6h",
-       _FEW_3, -1000.0, 1000.0, _curvature("hashrate_ths")),
-    _F("power_curvature", "W/h2", f"(slope over 1h - slope over 6h) / {_CURVATURE_H:g} h", "6h", _FEW_3,
-       -20000.0, 20000.0, _curvature("power_w")),
-    _F("chip_temp_curvature", "C/h2", f"(slope over 1h - slope over 6h) / {_CURVATURE_H:g} h", "6h", _FEW_3,
-       -200.0, 200.0, _curvature("chip_temp_c")),
+    _F("hashrate_curvature", "TH/s/h2", f"(slope over 1h - slope over 6h) / {CURVATURE_H:g} h", "6h",
+       _FEW_3, -1000.0, 1000.0, curvature_of("hashrate_ths")),
+    _F("power_curvature", "W/h2", f"(slope over 1h - slope over 6h) / {CURVATURE_H:g} h", "6h", _FEW_3,
+       -20000.0, 20000.0, curvature_of("power_w")),
+    _F("chip_temp_curvature", "C/h2", f"(slope over 1h - slope over 6h) / {CURVATURE_H:g} h", "6h", _FEW_3,
+       -200.0, 200.0, curvature_of("chip_temp_c")),
     _F("hashrate_volatility_24h", "1", "standard deviation / mean of hashrate_ths", "24h",
-       "fewer than 2 readings in the window, or none hashing", 0.0, 5.0, _volatility("hashrate_ths")),
+       "fewer than 2 readings in the window, or none hashing", 0.0, 5.0, volatility_of("hashrate_ths")),
     _F("power_volatility_24h", "1", "standard deviation / mean of power_w", "24h",
-       "fewer than 2 readings in the window, or none above zero", 0.0, 5.0, _volatility("power_w")),
+       "fewer than 2 readings in the window, or none above zero", 0.0, 5.0, volatility_of("power_w")),
     _F("hashrate_lag_correlation", "1", "half-hour means of hashrate_ths with those 1 h before", "24h",
        _FEW_PAIRS, -1.0, 1.0, lambda x: x.lagged("hashrate_ths", "hashrate_ths")),
     _F("hashrate_intake_lag_correlation", "1",
@@ -361,13 +247,13 @@ FEATURES: tuple[Feature, ...] = (
     _F("chip_power_lag_correlation", "1", "half-hour means of chip_temp_c with power_w 1 h before", "24h",
        _FEW_PAIRS, -1.0, 1.0, lambda x: x.lagged("chip_temp_c", "power_w")),
     _F("efficiency_mean_24h", "J/TH", "mean of power_w / mean of hashrate_ths", "24h",
-       "no reading in the window, or none hashing", 5.0, 300.0, lambda x: _mean_efficiency(x, "24h")),
+       "no reading in the window, or none hashing", 5.0, 300.0, lambda x: mean_efficiency(x, "24h")),
     _F("efficiency_momentum", "1", "the same over 1h / over 24h - 1", "24h",
        "no reading in the window, or none hashing", -1.0, 5.0,
-       lambda x: ratio(_mean_efficiency(x, "1h"), _mean_efficiency(x, "24h")) - 1.0),
+       lambda x: ratio(mean_efficiency(x, "1h"), mean_efficiency(x, "24h")) - 1.0),
     _F("efficiency_above_best_7d", "1", f"efficiency_j_th / the best over 7d - 1, {_RATIO}", "7d",
        _NOT_STEADY, -1.0, 5.0,
-       lambda x: ratio(_per("power_w", "hashing_ths")(x), x.low_of("steady_j_th", "7d")) - 1.0),
+       lambda x: ratio(per("power_w", "hashing_ths")(x), x.low_of("steady_j_th", "7d")) - 1.0),
     _F("hashrate_ratio_6h", "1", f"mean of hashrate_ratio, {_RATIO}", "6h", _NOT_STEADY, 0.0, 2.0,
        lambda x: x.mean_of("hashrate_ratio", "6h")),
     _F("hashrate_ratio_24h", "1", f"mean of hashrate_ratio, {_RATIO}", "24h", _NOT_STEADY, 0.0, 2.0,
@@ -390,80 +276,82 @@ FEATURES: tuple[Feature, ...] = (
     _F("setting_mean_7d", "1", f"mean of ln(setting_share), {_WHOLE}", "7d", _NOT_STEADY, -4.0, 2.0,
        lambda x: x.mean_of("hashrate_tilt_x", "7d")),
     _F("efficiency_drift", "1", "power_ratio / hashrate_ratio over 24h against the same over 7d, - 1", "7d",
-       _NOT_STEADY, -0.5, 0.5, _drift),
+       _NOT_STEADY, -0.5, 0.5, drift),
     _F("efficiency_drift_now", "1", "power_ratio / hashrate_ratio now against the same over 7d, - 1", "7d",
-       _NOT_STEADY, -0.5, 0.5, _drift_now),
+       _NOT_STEADY, -0.5, 0.5, drift_now),
     _F("hashrate_drift", "1", "hashrate_ratio over 24h against 7d, - 1", "7d", _NOT_STEADY, -0.5, 0.5,
-       _against_week("hashrate_ratio", "24h")),
+       against_week("hashrate_ratio", "24h")),
     _F("power_drift", "1", "power_ratio over 24h against 7d, - 1", "7d", _NOT_STEADY, -0.5, 0.5,
-       _against_week("power_ratio", "24h")),
+       against_week("power_ratio", "24h")),
     _F("hashing_share_24h", "1", "mean of is_hashing over the polls that answered", "24h", _NO_READING, 0.0,
        1.0, lambda x: x.mean_of("is_hashing", "24h")),
     _F("reject_rate_24h", "1", "growth of rejected / (accepted + rejected)", "24h", _NO_GROWTH, 0.0, 1.0,
-       _reject_rate),
+       reject_rate),
     _F("stale_rate_24h", "1", "growth of stale / (accepted + rejected + stale)", "24h", _NO_GROWTH, 0.0,
-       1.0, _share_of("shares_stale", "shares_accepted", "shares_rejected", "shares_stale")),
+       1.0, share_of("shares_stale", "shares_accepted", "shares_rejected", "shares_stale")),
     _F("hw_error_rate_24h", "1/h", "growth of hw_errors per hour", "24h", _NO_GROWTH, 0.0, 1e6,
        lambda x: ratio(x.growth("hw_errors"), x.windows["growth_h"])),
     _F("restarts_24h", "1", "half-hours in which the mining process restarted", "24h",
        "fewer than 2 half-hours with a reading", 0.0, 48.0, lambda x: x.windows["restarts"]),
     _F("pool_hashrate_24h", "TH/s", "growth of accepted x mean share_difficulty x 2^32 / time seen", "24h",
-       _NO_GROWTH, 0.0, 10000.0, _pool_hashrate),
+       _NO_GROWTH, 0.0, 10000.0, pool_hashrate),
     _F("pool_hashrate_share_24h", "1", "pool_hashrate_24h / mean of hashrate_ths", "24h", _NO_GROWTH, 0.0,
-       3.0, lambda x: ratio(_pool_hashrate(x), x.over("hashrate_ths", "mean", "24h"))),
+       3.0, lambda x: ratio(pool_hashrate(x), x.over("hashrate_ths", "mean", "24h"))),
     _F("earnings_usd_24h", "USD", "pool_hashrate_24h, else mean rate less rejects, at the hashprice of now, "
        "over the hours seen", "24h", "fewer than 2 half-hours with a reading, or market data stale", 0.0,
-       1000.0, _earnings),
+       1000.0, earnings),
     _F("operational_risk_score", "1", "1 - product of (1 - part): boards lost, rejects / 5 %, restarts / 4, "
        "10 C less chip headroom / 10 C, volatility of hashrate / 50 %", "24h", "no part known", 0.0, 1.0,
-       _risk),
+       risk),
     _F("hours_since_change", "h", "time since the setting last changed, else since first seen", "now",
        "setting never known", 0.0, 720.0, lambda x: (x.times_s - x.windows["since_s"]) / 3600.0),
     _F("rated_hashrate_ths", "TH/s", "profile or its bin", "now", _NO_PROFILE, 0.0, 5000.0,
-       _now("rated_hashrate_ths")),
-    _F("rated_power_w", "W", "profile or its bin", "now", _NO_PROFILE, 0.0, 50000.0, _now("rated_power_w")),
+       now_of("rated_hashrate_ths")),
+    _F("rated_power_w", "W", "profile or its bin", "now", _NO_PROFILE, 0.0, 50000.0, now_of("rated_power_w")),
     _F("rated_efficiency_j_th", "J/TH", "rated_power_w / rated_hashrate_ths", "now", _NO_PROFILE, 5.0,
-       300.0, _per("rated_power_w", "rated_hashrate_ths")),
-    _F("vendor_code", "code", "0 bitmain, 1 microbt", "now", _NO_PROFILE, 0.0, 1.0, _now("vendor_code")),
+       300.0, per("rated_power_w", "rated_hashrate_ths")),
+    _F("vendor_code", "code", "0 bitmain, 1 microbt", "now", _NO_PROFILE, 0.0, 1.0, now_of("vendor_code")),
     _F("cooling_code", "code", "0 air, 1 hydro, 2 immersion", "now", _NO_PROFILE, 0.0, 2.0,
-       _now("cooling_code")),
+       now_of("cooling_code")),
     _F("bound_low_share", "1", "lowest share of rated power of the profile's search bounds", "now",
-       _NO_PROFILE, 0.0, 3.0, _now("bound_low_share")),
+       _NO_PROFILE, 0.0, 3.0, now_of("bound_low_share")),
     _F("bound_high_share", "1", "highest share of rated power of the profile's search bounds", "now",
-       _NO_PROFILE, 0.0, 3.0, _now("bound_high_share")),
+       _NO_PROFILE, 0.0, 3.0, now_of("bound_high_share")),
     _F("hashprice_usd_per_ths_day", "USD/(TH/s)/day", "hashprice before pool fee", "now",
-       _STALE, 0.0, 10.0, _market("hashprice_usd_per_ths_day")),
+       _STALE, 0.0, 10.0, market_of("hashprice_usd_per_ths_day")),
     _F("hashprice_change_7d", "1", "hashprice against 7 days before, - 1", "market", _STALE, -1.0, 10.0,
-       _market("hashprice_change_7d")),
+       market_of("hashprice_change_7d")),
     _F("hashprice_change_30d", "1", "hashprice against 30 days before, - 1", "market", _STALE, -1.0, 10.0,
-       _market("hashprice_change_30d")),
-    _F("price_usd", "USD", "price of a coin", "now", _STALE, 0.0, 1e8, _market("price_usd_per_btc")),
+       market_of("hashprice_change_30d")),
+    _F("price_usd", "USD", "price of a coin", "now", _STALE, 0.0, 1e8, market_of("price_usd_per_btc")),
     _F("price_volatility_24h", "1", "root of summed squared steps of the log price over 24 h", "market",
-       _STALE, 0.0, 5.0, _market("price_volatility_24h")),
+       _STALE, 0.0, 5.0, market_of("price_volatility_24h")),
     _F("price_change_7d", "1", "price of a coin against 7 days before, - 1", "market", _STALE, -1.0, 10.0,
-       _market("price_change_7d")),
-    _F("difficulty", "1", "of the network", "now", _STALE, 0.0, 1e18, _market("difficulty")),
+       market_of("price_change_7d")),
+    _F("difficulty", "1", "of the network", "now", _STALE, 0.0, 1e18, market_of("difficulty")),
     _F("difficulty_change_14d", "1", "difficulty against 14 days before, - 1", "market", _STALE, -1.0, 10.0,
-       _market("difficulty_change_14d")),
-    _F("fee_share", "1", "fees / (subsidy + fees) of blocks", "now", _STALE, 0.0, 1.0, _market("fee_share")),
+       market_of("difficulty_change_14d")),
+    _F("fee_share", "1", "fees / (subsidy + fees) of blocks", "now", _STALE, 0.0, 1.0,
+       market_of("fee_share")),
     _F("price_usd_per_kwh", "USD/kWh", "tariff now, before PUE", "now", "tariff data stale", -5.0, 5.0,
-       _market("price_usd_per_kwh")),
+       market_of("price_usd_per_kwh")),
     _F("tariff_rank", "1", "share of the known coming hours that are cheaper than now; known are today's "
        "(UTC), from noon on tomorrow's", "market", "tariff data stale, or no coming hour known", 0.0, 1.0,
-       _market("tariff_rank")),
+       market_of("tariff_rank")),
     _F("profit_margin_percent", "%", "(revenue - energy) / revenue; power as reported, else nominal", "now",
-       "no revenue, or a part unknown", -500.0, 500.0, _margin),
+       "no revenue, or a part unknown", -500.0, 500.0, margin),
     _F("market_adjusted_efficiency", "1", "revenue / cost of energy", "now",
-       "energy costs nothing, or a part unknown", 0.0, 100.0, lambda x: ratio(_revenue(x), _energy(x))),
+       "energy costs nothing, or a part unknown", 0.0, 100.0,
+       lambda x: ratio(revenue_usd_per_day(x), energy_usd_per_day(x))),
     _F("day_sin", "1", "sine of the time of day, UTC", "now", _NEVER, -1.0, 1.0,
-       _turn(86400.0, 0.0, np.sin)),
+       turn(86400.0, 0.0, np.sin)),
     _F("day_cos", "1", "cosine of the time of day, UTC", "now", _NEVER, -1.0, 1.0,
-       _turn(86400.0, 0.0, np.cos)),
+       turn(86400.0, 0.0, np.cos)),
     # Unix time began on a Thursday: three days on from a Monday.
     _F("week_sin", "1", "sine of the time of week from Monday, UTC", "now", _NEVER, -1.0, 1.0,
-       _turn(604800.0, 259200.0, np.sin)),
+       turn(604800.0, 259200.0, np.sin)),
     _F("week_cos", "1", "cosine of the time of week from Monday, UTC", "now", _NEVER, -1.0, 1.0,
-       _turn(604800.0, 259200.0, np.cos)),
+       turn(604800.0, 259200.0, np.cos)),
 )
 # fmt: on
 

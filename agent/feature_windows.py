@@ -11,10 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.feature_inputs import COUNTERS, LAG_BUCKETS, LAGGED, LOW_WINDOWS, LOWS, MEAN_WINDOWS, MEANS, SERIES
+from agent.feature_inputs import (
+    COUNTERS,
+    FINE_MEANS,
+    LAG_BUCKETS,
+    LAGGED,
+    LOW_WINDOWS,
+    LOWS,
+    MEAN_WINDOWS,
+    MEANS,
+    SERIES,
+    TILT_MEANS,
+)
 from agent.history import History, share_steps
+from agent.window_choice import LEVELS
 from agent.window_scan import Rows
-from agent.windows import LEVELS, WINDOWS, Floats, Ints, Means, Moments, lagged_correlation
+from agent.windows import WINDOWS, Floats, Ints, Means, Moments, lagged_correlation
 
 # Rows and buckets that are worked on at once.
 _BLOCK_CELLS = 128_000
@@ -28,10 +40,13 @@ def live_windows(history: History, rows: Ints | slice) -> dict[str, Floats]:
         for stat in ("count", "mean", "m2", "low", "high", "slope_per_h"):
             values = getattr(merged, stat)
             found |= {f"{window.name}.{stat}.{name}": values[i] for i, name in enumerate(SERIES)}
-        mine = [name for name in MEANS if window.name in MEAN_WINDOWS[name]]
-        if mine:
-            means = history.means.merge(window, history.rings, rows)
-            found |= {f"{window.name}.mean.{name}": means[MEANS.index(name)] for name in mine}
+        for held, names in ((history.means, FINE_MEANS), (history.slow, TILT_MEANS)):
+            last = max(
+                (i + 1 for i, name in enumerate(names) if window.name in MEAN_WINDOWS[name]), default=0
+            )
+            if last:
+                means = held.merge(window, history.rings, rows, last)
+                found |= {f"{window.name}.mean.{name}": means[i] for i, name in enumerate(names[:last])}
     for window_name in LOW_WINDOWS:
         low = history.lows.merge(rows)
         found |= {f"{window_name}.low.{name}": low[i] for i, name in enumerate(LOWS)}
@@ -46,7 +61,7 @@ def live_windows(history: History, rows: Ints | slice) -> dict[str, Floats]:
 def _lagged(history: History, rows: Ints | slice, later: str, earlier: str) -> Floats:
     def held(name: str) -> tuple[Floats, Floats]:
         kind: Moments | Means = history.moments if name in SERIES else history.means
-        place = SERIES.index(name) if name in SERIES else MEANS.index(name)
+        place = SERIES.index(name) if name in SERIES else FINE_MEANS.index(name)
         return kind.count[:, place].astype(np.float64), kind.mean[:, place]
 
     return lagged_correlation(held(later), held(earlier), history.rings, rows, LAG_BUCKETS)

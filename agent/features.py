@@ -17,9 +17,10 @@ from agent.conditions import MARKET_COLUMNS, Conditions
 from agent.errors import DataError
 from agent.feature_inputs import (
     COUNTERS,
+    FINE_MEANS,
     LOWS,
-    MEANS,
     SERIES,
+    TILT_MEANS,
     Inputs,
     derive,
 )
@@ -28,10 +29,11 @@ from agent.feature_windows import blocks_of, history_windows, live_windows
 from agent.fleet import FleetFrame
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.profile import HardwareProfile
-from agent.history import History
+from agent.history import History, Kinds
 from agent.telemetry import TELEMETRY_COLUMNS
 from agent.validation import miner_keys, text_codes, unix_seconds
-from agent.windows import LEVELS, WINDOWS, Floats, Ints
+from agent.window_choice import LEVELS, WINDOWS_VARIABLE
+from agent.windows import WINDOWS, Floats, Ints
 
 __all__ = [
     "FEATURES",
@@ -44,6 +46,7 @@ __all__ = [
     "feature_names",
 ]
 
+_KINDS = Kinds(len(SERIES), len(FINE_MEANS), len(TILT_MEANS), len(LOWS), len(COUNTERS))
 _VENDORS = {"bitmain": 0.0, "microbt": 1.0}
 _COOLINGS = {"air": 0.0, "hydro": 1.0, "immersion": 2.0}
 _PROFILE_COLUMNS = ("vendor_code", "cooling_code", "chip_max_c", "bound_low_share", "bound_high_share")
@@ -60,7 +63,9 @@ class FeatureState:
     """
 
     def __init__(self, miner_ids: Sequence[str] = ()) -> None:
-        self._history = History(miner_ids, len(SERIES), len(MEANS), len(LOWS), len(COUNTERS))
+        self._history = History(miner_ids, _KINDS)
+        self._profiles: tuple[HardwareProfile | None, ...] = ()
+        self._facts: Floats = np.empty((len(_PROFILE_COLUMNS), 0))
 
     @property
     def miner_ids(self) -> tuple[str, ...]:
@@ -105,9 +110,7 @@ class FeatureState:
         rows = self._rows(frame)
         if not self._history.rings.end_s >= frame.at.timestamp():
             self._history.move(frame.at.timestamp())
-        codes = [_profile_codes(unit.profile) for unit in frame.units]
-        facts = np.array(codes, dtype=np.float64).reshape(len(codes), len(_PROFILE_COLUMNS)).T
-        columns = derive(_clean(frame.columns)) | dict(zip(_PROFILE_COLUMNS, facts, strict=True))
+        columns = derive(_clean(frame.columns)) | self._profile_columns(frame)
         count = len(frame.units)
         times_s = np.where(frame.fresh, frame.observed_s, frame.at.timestamp())
         inputs = Inputs(
@@ -132,15 +135,18 @@ class FeatureState:
             DataError: damaged, of another version, or made for another feature table.
         """
         state = FeatureState()
-        state._history = History.from_bytes(
-            data,
-            bytes.fromhex(feature_hash()),
-            series=len(SERIES),
-            means=len(MEANS),
-            lows=len(LOWS),
-            counters=len(COUNTERS),
-        )
+        state._history = History.from_bytes(data, bytes.fromhex(feature_hash()), _KINDS)
         return state
+
+    def _profile_columns(self, frame: FleetFrame) -> dict[str, Floats]:
+        """What profiles say of each unit; looked up anew only where a unit has another one than before."""
+        profiles = tuple(unit.profile for unit in frame.units)
+        before = self._profiles
+        if len(profiles) != len(before) or any(a is not b for a, b in zip(profiles, before, strict=True)):
+            codes = [_profile_codes(profile) for profile in profiles]
+            self._facts = np.array(codes, dtype=np.float64).reshape(len(codes), len(_PROFILE_COLUMNS)).T
+            self._profiles = profiles
+        return dict(zip(_PROFILE_COLUMNS, self._facts, strict=True))
 
     def _rows(self, frame: FleetFrame) -> Ints | slice:
         ids = tuple(unit.miner_id for unit in frame.units)
@@ -236,8 +242,12 @@ def feature_docs() -> str:
         "readings came in order, and once late ones have come. There are no medians: they cannot be",
         "merged.",
         "",
-        "Windows end with the running bucket, so their far edge is coarse to one bucket. Which there are,",
-        "and of which buckets, is one table in `agent/windows.py` that is part of the hash:",
+        "Windows end with the running bucket, so their far edge is coarse to one bucket. These four are",
+        f"always there. `{WINDOWS_VARIABLE}=3h,12h,3d` in the environment adds others (up to 1 h in steps",
+        "of 5 min, up to 24 h of 30 min, up to 7 d of 6 h), each with mean, deviation and ends of rate and",
+        "power, and up to 6 h with slopes. They are part of the hash: set it for `hashmargin train` and for",
+        "the agent alike and train anew, or the bundle is refused. `python -m agent.features` then prints",
+        "the table as it is there.",
         "",
         "| window | buckets |",
         "|---|---|",
@@ -261,7 +271,8 @@ def _record(history: History, rows: Ints, times_s: Floats, columns: Mapping[str,
         rows,
         times_s,
         series=np.stack([columns[name] for name in SERIES]),
-        means=np.stack([columns[name] for name in MEANS]),
+        means=np.stack([columns[name] for name in FINE_MEANS]),
+        slow=np.stack([columns[name] for name in TILT_MEANS]),
         lows=np.stack([columns[name] for name in LOWS]),
         uptime_s=columns["uptime_s"],
         counters=np.stack([columns[name] for name in COUNTERS]),

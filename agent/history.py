@@ -11,11 +11,13 @@ import json
 import math
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DataError
+from agent.window_choice import LEVELS
 from agent.windows import Counters, Floats, Ints, Lows, Means, Moments, Rings
 
 # Readings are told apart by time; this many of the newest are remembered per miner. A reading older than
@@ -25,9 +27,19 @@ REMEMBERED = 320
 _SHARE_STEPS = 1000.0
 _KEEP_UNSEEN_S = 7 * 86400.0
 _MAGIC = b"HMFS"
-_VERSION = 1
+_VERSION = 2
 _HEAD = struct.Struct("<4sH32sI")
 _MAX_MINERS = 100_000
+
+
+class Kinds(NamedTuple):
+    """Numbers of series: with moments, with means, with means of the longest window only, lows, counters."""
+
+    series: int
+    means: int
+    slow: int
+    lows: int
+    counters: int
 
 
 class History:
@@ -35,17 +47,18 @@ class History:
 
     Args:
         miner_ids: the miners to begin with.
-        series, means, lows, counters: numbers of series of each kind.
+        kinds: numbers of series of each kind.
     """
 
-    def __init__(self, miner_ids: Sequence[str], series: int, means: int, lows: int, counters: int) -> None:
+    def __init__(self, miner_ids: Sequence[str], kinds: Kinds) -> None:
         count = len(miner_ids)
-        self._kinds = (series, means, lows, counters)
+        self._kinds = kinds
         self.rings = Rings()
-        self.moments = Moments(count, series)
-        self.means = Means(count, means)
-        self.lows = Lows(count, lows)
-        self.counters = Counters(count, counters)
+        self.moments = Moments(count, kinds.series)
+        self.means = Means(count, kinds.means)
+        self.slow = Means(count, kinds.slow, len(LEVELS) - 1)
+        self.lows = Lows(count, kinds.lows)
+        self.counters = Counters(count, kinds.counters)
         self.seen_s = np.full((REMEMBERED, count), -np.inf)
         self.seen_share = np.full((REMEMBERED, count), -1, dtype=np.int16)
         self.latest_s = np.full(count, -np.inf)
@@ -99,7 +112,7 @@ class History:
         target = wanted + tuple(gone[: max(16, len(wanted))])
         if target == self.miner_ids:
             return
-        fresh = History(target, *self._kinds)
+        fresh = History(target, self._kinds)
         fresh.rings.end_s = self.rings.end_s
         kept = [(new, self._row[i]) for new, i in enumerate(target) if i in self._row]
         new_rows, old_rows = [new for new, _ in kept], [old for _, old in kept]
@@ -121,14 +134,16 @@ class History:
         if stale.any():
             self.moments.clear(stale)
             self.means.clear(stale)
+            self.slow.clear(stale)
             self.lows.clear(stale)
             self.counters.clear(stale)
         if at_s < before:
             future = self.seen_s > at_s
             self.seen_s[future] = -np.inf
             self.seen_share[future] = -1
-            for times in (self.latest_s, self.share_s, self.since_s, self.before_s):
-                np.minimum(times, at_s, out=times)
+            for row in np.flatnonzero(self.share_s > at_s):
+                self._recall_share(int(row))
+            np.minimum(self.latest_s, at_s, out=self.latest_s)
             np.minimum(self.counters.last[:, 0], at_s, out=self.counters.last[:, 0])
 
     def add(
@@ -138,6 +153,7 @@ class History:
         *,
         series: Floats,
         means: Floats,
+        slow: Floats,
         lows: Floats,
         uptime_s: Floats,
         counters: Floats,
@@ -148,7 +164,7 @@ class History:
         Args:
             rows: [R] without repetition.
             times_s: [R] finite Unix seconds; later than the present moment counts as the present moment.
-            series, means, lows, counters: [S,R], [M,R], [E,R], [C,R].
+            series, means, slow, lows, counters: [S,R], [M,R], [L,R], [E,R], [C,R].
             uptime_s, share: [R].
         """
         times = np.minimum(times_s, self.rings.end_s)
@@ -156,12 +172,14 @@ class History:
         new = self._admit(rows, times, steps)
         if not new.all():
             rows, times, steps, uptime_s = rows[new], times[new], steps[new], uptime_s[new]
-            series, means, lows, counters = series[:, new], means[:, new], lows[:, new], counters[:, new]
+            series, means, slow = series[:, new], means[:, new], slow[:, new]
+            lows, counters = lows[:, new], counters[:, new]
         if not len(rows):
             return
         places, held = self.rings.places(times)
         self.moments.add(rows, times, series, places, held)
         self.means.add(rows, means, places, held)
+        self.slow.add(rows, slow, places, held)
         self.lows.add(rows, lows, places, held)
         self.counters.add(rows, times, uptime_s, counters, places, held)
         self._note_share(rows, times, steps)
@@ -201,14 +219,32 @@ class History:
             self.before_s[row] = time
             if time > self.since_s[row]:
                 after = (self.seen_s[:, row] > time) & (self.seen_share[:, row] >= 0)
-                self.since_s[row] = self.seen_s[after, row].min()
+                self.since_s[row] = self.seen_s[after, row].min(initial=self.share_s[row])
+
+    def _recall_share(self, row: int) -> None:
+        """The setting of a miner as the readings that are still remembered tell it."""
+        known = (self.seen_share[:, row] >= 0) & np.isfinite(self.seen_s[:, row])
+        if not known.any():
+            self.share[row], self.share_s[row] = -1, -np.inf
+            self.since_s[row], self.before_s[row] = np.nan, -np.inf
+            return
+        times, steps = self.seen_s[known, row], self.seen_share[known, row]
+        last = int(times.argmax())
+        other = times[steps != steps[last]]
+        before = float(other.max()) if len(other) else -np.inf
+        since = float(times[times > before].min())
+        if not len(other) and self.share[row] == steps[last] and self.since_s[row] < since:
+            # It has held for longer than readings are remembered.
+            since, before = float(self.since_s[row]), float(self.before_s[row])
+        self.share[row], self.share_s[row] = steps[last], times[last]
+        self.since_s[row], self.before_s[row] = since, before
 
     # -- bytes -----------------------------------------------------------------------------------
 
     def _arrays(self) -> dict[str, NDArray[np.generic]]:
         arrays: dict[str, NDArray[np.generic]] = {}
-        for kind in (self.moments, self.means, self.lows, self.counters):
-            prefix = type(kind).__name__.lower()
+        for prefix in ("moments", "means", "slow", "lows", "counters"):
+            kind = getattr(self, prefix)
             arrays |= {f"{prefix}.{name}": getattr(kind, name) for name in kind.names}
         own = ("seen_s", "seen_share", "latest_s", "share", "share_s", "since_s", "before_s")
         return arrays | {name: getattr(self, name) for name in own}
@@ -232,9 +268,7 @@ class History:
         return b"".join([*parts, digest.digest()])
 
     @staticmethod
-    def from_bytes(
-        data: bytes, table_hash: bytes, *, series: int, means: int, lows: int, counters: int
-    ) -> History:
+    def from_bytes(data: bytes, table_hash: bytes, kinds: Kinds) -> History:
         """Inverse of `to_bytes`.
 
         Raises:
@@ -259,7 +293,7 @@ class History:
             raise DataError("window state: its list of miners cannot be read")
         if end_s is not None and not (isinstance(end_s, int | float) and math.isfinite(end_s)):
             raise DataError("window state: its time cannot be read")
-        history = History(ids, series, means, lows, counters)
+        history = History(ids, kinds)
         arrays = history._arrays()
         if layout != {name: [_code(a), list(a.shape)] for name, a in arrays.items()}:
             raise DataError("window state: its arrays have other shapes than this version's")

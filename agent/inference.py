@@ -5,6 +5,7 @@ Loading bundles is `agent.bundle`; choosing between settings is `agent.planner`.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +15,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from agent.bundle import Bundle, load_bundle
+from agent.bundle import Bundle, plausible
+from agent.bundle_trial import tried
 from agent.drift.reference import FamilyReference
 from agent.errors import BundleError
 from agent.feature_inputs import nominal_hashrate_share
 from agent.fleet import Unit
 from agent.hardware.family import hardware_family
 from agent.hardware.profile import HardwareProfile
+
+log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -90,7 +94,7 @@ class Predictor(Protocol):
 
     @property
     def is_fallback(self) -> bool:
-        """True where no trained model is in use at all."""
+        """True where no trained model is in use at all, or the one in use failed at the last prediction."""
         ...
 
     @property
@@ -178,23 +182,32 @@ class ProfilePredictor:
 class BundlePredictor:
     """Curves from a bundle's graphs, in one batch over all units and candidates.
 
-    A unit whose hardware family the bundle never learned from gets its profile's curve instead.
+    A unit gets its profile's curve instead if the bundle never learned from its hardware family, or if what
+    the graphs say of it is no number a machine can have. If they do not run at all, every unit does.
     """
-
-    is_fallback = False
 
     def __init__(self, bundle: Bundle, units: Sequence[Unit]) -> None:
         self._bundle = bundle
         self.bundle_id: str | None = bundle.manifest.bundle_id
         self.reference: Sequence[FamilyReference] = tuple(bundle.manifest.reference)
+        self._miner_ids: list[str] = []
+        self._absurd = np.zeros(0, dtype=np.bool_)
         self._keys = {entry.key for entry in bundle.manifest.hardware}
         self._families = {entry.family for entry in bundle.manifest.hardware}
         self._profiles = ProfilePredictor(units)
+        self._failure: str | None = None
         self.update_units(units)
+
+    @property
+    def is_fallback(self) -> bool:
+        """True if the graphs did not run at the last prediction."""
+        return self._failure is not None
 
     @property
     def label(self) -> str:
         """Bundle id and day, how many units fall back, how many are known by their family alone."""
+        if self._failure is not None:
+            return f"profile curves ({self._failure})"
         manifest = self._bundle.manifest
         words = [f"bundle {manifest.bundle_id} of {manifest.created_at:%Y-%m-%d}"]
         total = len(self._uncovered)
@@ -202,34 +215,71 @@ class BundlePredictor:
             words.append(f"{related} of {total} units by a related model")
         if missing := int(self._uncovered.sum()):
             words.append(f"profile curves for {missing} of {total} units")
+        if absurd := int(self._absurd.sum()):
+            words.append(
+                f"profile curves for {absurd} of {total} units, as the model gave them impossible figures"
+            )
         return "; ".join(words)
 
     def update_units(self, units: Sequence[Unit]) -> None:
         """Make `units` the fleet that rows of `predict` belong to."""
         self._profiles.update_units(units)
-        self._uncovered = np.array(self.fallback_mask(units), dtype=np.bool_)
+        if [unit.miner_id for unit in units] != self._miner_ids:
+            self._miner_ids = [unit.miner_id for unit in units]
+            self._absurd = np.zeros(len(units), dtype=np.bool_)
+        self._uncovered = np.array([not self._covers(unit.profile) for unit in units], dtype=np.bool_)
         exact = sum(unit.profile is not None and unit.profile.key in self._keys for unit in units)
         self._related = len(units) - exact - int(self._uncovered.sum())
         self._standby_w = _standby_w(units)
         self._rated_ths = np.array([unit.rated_hashrate_ths for unit in units], dtype=np.float64)
 
     def fallback_mask(self, units: Sequence[Unit]) -> tuple[bool, ...]:
-        """Per unit, whether the bundle knows neither its model nor its family."""
-        return tuple(unit.profile is None or not self._covers(unit.profile) for unit in units)
+        """Per unit, whether its curve is the profile's: see the class, and of the last prediction."""
+        absurd = dict(zip(self._miner_ids, self._absurd.tolist(), strict=True))
+        return tuple(
+            self._failure is not None or not self._covers(unit.profile) or absurd.get(unit.miner_id, False)
+            for unit in units
+        )
 
-    def _covers(self, profile: HardwareProfile) -> bool:
+    def _covers(self, profile: HardwareProfile | None) -> bool:
+        if profile is None:
+            return False
         return profile.key in self._keys or hardware_family(profile) in self._families
 
     def predict(
         self, features: Floats32, shares: ArrayLike, lost_hashing_h: ArrayLike, economics: Economics
     ) -> Curves:
-        """See `Predictor.predict`.
+        """See `Predictor.predict`."""
+        share, lost_h = _candidates(shares, lost_hashing_h, len(self._uncovered))
+        curves = Curves.empty(*share.shape)
+        try:
+            absurd = self._fill(curves, features, share, lost_h, economics)
+        except BundleError as error:
+            if self._failure is None:
+                log.exception("the models do not run, profile curves stand in")
+            self._failure = str(error)
+            return self._profiles.predict(features, share, lost_h, economics)
+        self._failure = None
+        self._absurd = absurd
+        rest = self._uncovered | absurd
+        _stops(curves, share, lost_h, economics, self._standby_w, self._rated_ths)
+        if rest.any():
+            other = self._profiles.predict(features, share, lost_h, economics)
+            curves.hashrate_ths[rest] = other.hashrate_ths[rest]
+            curves.power_w[rest] = other.power_w[rest]
+            curves.chip_temp_c[rest] = other.chip_temp_c[rest]
+            curves.profit_usd_per_day[rest] = other.profit_usd_per_day[rest]
+        return curves
+
+    def _fill(
+        self, curves: Curves, features: Floats32, share: Floats, lost_h: Floats, economics: Economics
+    ) -> NDArray[np.bool_]:
+        """Put in what the graphs say of every candidate that hashes; which units it is absurd for, [N].
 
         Raises:
             BundleError: the graphs do not run on these features.
         """
-        share, lost_h = _candidates(shares, lost_hashing_h, len(self._uncovered))
-        curves = Curves.empty(*share.shape)
+        absurd = np.zeros(len(share), dtype=np.bool_)
         row, column = np.nonzero((share >= STOP_SHARE) & ~self._uncovered[:, None])
         hashprice, price, hold_h = economics.columns(len(share))
         for start in range(0, len(row), _CHUNK_ROWS):
@@ -243,15 +293,13 @@ class BundlePredictor:
             curves.power_w[i, k] = power
             curves.chip_temp_c[i, k] = temperature
             curves.profit_usd_per_day[i, k] = profit
-        _stops(curves, share, lost_h, economics, self._standby_w, self._rated_ths)
-        if self._uncovered.any():
-            other = self._profiles.predict(features, share, lost_h, economics)
-            rest = self._uncovered
-            curves.hashrate_ths[rest] = other.hashrate_ths[rest]
-            curves.power_w[rest] = other.power_w[rest]
-            curves.chip_temp_c[rest] = other.chip_temp_c[rest]
-            curves.profit_usd_per_day[rest] = other.profit_usd_per_day[rest]
-        return curves
+            good = plausible("hashrate_ths", rate) & plausible("power_w", power)
+            # Without prices no profit is known, which is no fault of the model.
+            priced = np.isfinite(money).all(axis=1)
+            good &= plausible("chip_temp_c", temperature)
+            good &= plausible("profit_usd_per_day", profit) | ~priced
+            absurd[i[~good]] = True
+        return absurd
 
 
 def choose_predictor(path: Path | None, units: Sequence[Unit]) -> Predictor:
@@ -259,7 +307,7 @@ def choose_predictor(path: Path | None, units: Sequence[Unit]) -> Predictor:
     if path is None:
         return ProfilePredictor(units)
     try:
-        return BundlePredictor(load_bundle(path), units)
+        return BundlePredictor(tried(path), units)
     except BundleError as error:
         return ProfilePredictor(units, str(error))
 

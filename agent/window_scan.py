@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.window_choice import LEVELS
 from agent.windows import (
     CORRELATION_LEVEL,
-    LEVELS,
     TIMED_LEVELS,
     WINDOWS,
     Counters,

@@ -1,45 +1,25 @@
 """Time windows over a fleet in bounded memory: buckets of mergeable moments, updated for all miners at once.
 
 Three rings of fixed buckets hold each series at falling resolution, so a window's edge is coarse to one
-bucket (5 min, 30 min, 6 h). What the series mean is left to `agent.features`.
+bucket (5 min, 30 min, 6 h). What the series mean is left to `agent.features`, which windows there are to
+`agent.window_choice`.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from agent.window_choice import LEVELS, WINDOWS_VARIABLE, Window, chosen_windows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-class Level(NamedTuple):
-    """One ring: `slots` buckets of `seconds`, aligned to Unix time."""
-
-    seconds: int
-    slots: int
-
-
-class Window(NamedTuple):
-    """The newest `buckets` buckets of one level, the running one included; `slopes` if these are wanted."""
-
-    name: str
-    level: int
-    buckets: int
-    slopes: bool = False
-
-
-# Each level's bucket divides the next one's, so that one moment is in one bucket of every level.
-LEVELS: tuple[Level, ...] = (Level(300, 12), Level(1800, 48), Level(21600, 28))
-WINDOWS: tuple[Window, ...] = (
-    Window("1h", 0, 12, slopes=True),
-    Window("6h", 1, 12, slopes=True),
-    Window("24h", 1, 48),
-    Window("7d", 2, 28),
-)
+WINDOWS = chosen_windows(os.environ.get(WINDOWS_VARIABLE, ""))
 # Lagged correlations are of the means of whole buckets of one level, the running one left out.
 CORRELATION_LEVEL = 1
 # With fewer pairs, or a spread below this share of the mean, a correlation says nothing.
@@ -219,36 +199,47 @@ class Moments:
 
 
 class Means:
-    """Count and mean of S series in every bucket, for what needs no more. Arrays are [slots,S,N]."""
+    """Count and mean of S series in every bucket, for what needs no more. Arrays are [slots,S,N].
+
+    Args:
+        first: the finest level that holds them; finer windows cannot be read.
+    """
 
     names = ("count", "mean")
 
-    def __init__(self, rows: int, series: int) -> None:
+    def __init__(self, rows: int, series: int, first: int = 0) -> None:
         self.series = series
-        self.count = np.zeros((_TOTAL, series, rows), dtype=np.float32)
-        self.mean = np.zeros((_TOTAL, series, rows))
+        self._first, self._offset = first, int(_OFFSETS[first])
+        self.count = np.zeros((_TOTAL - self._offset, series, rows), dtype=np.float32)
+        self.mean = np.zeros((_TOTAL - self._offset, series, rows))
 
     def clear(self, stale: NDArray[np.bool_]) -> None:
         """Empty the buckets of the mask [total slots] for all miners."""
-        self.count[stale] = 0.0
-        self.mean[stale] = 0.0
+        self.count[stale[self._offset :]] = 0.0
+        self.mean[stale[self._offset :]] = 0.0
 
     def add(self, rows: Ints, values: Floats, places: Ints, held: NDArray[np.bool_]) -> None:
         """Take in one reading of each of `rows`; arguments as for `Moments.add`."""
-        at = (places[:, None, :], np.arange(self.series)[:, None], rows)
-        value = np.where(held[:, None, :], values, np.nan)
+        mine = places[self._first :, None, :] - self._offset
+        at = (mine, np.arange(self.series)[:, None], rows)
+        value = np.where(held[self._first :, None, :], values, np.nan)
         known = np.isfinite(value)
         before = self.mean[at]
         count = self.count[at] + known
         self.count[at] = count
         self.mean[at] = before + np.where(known, value - before, 0.0) / np.maximum(count, 1.0)
 
-    def merge(self, window: Window, rings: Rings, rows: Ints | slice) -> Floats:
-        """Mean over `window` of the miners `rows`, [S,R]; the mean of nothing is NaN."""
-        where = rings.slots_of(window)
-        count = self.count[where][..., rows].astype(np.float64)
+    def merge(self, window: Window, rings: Rings, rows: Ints | slice, series: int | None = None) -> Floats:
+        """Mean over `window` of the first `series` of the miners `rows`, [S,R]; of nothing it is NaN."""
+        found = rings.slots_of(window)
+        where: slice | Ints
+        if isinstance(found, slice):
+            where = slice(found.start - self._offset, found.stop - self._offset)
+        else:
+            where = found - self._offset
+        count = self.count[where, :series][..., rows].astype(np.float64)
         total = count.sum(axis=0)
-        mean: Floats = _weigh(count, self.mean[where][..., rows]) / np.maximum(total, 1.0)
+        mean: Floats = _weigh(count, self.mean[where, :series][..., rows]) / np.maximum(total, 1.0)
         mean[total == 0.0] = np.nan
         return mean
 
@@ -304,12 +295,19 @@ def lagged_correlation(
         later, earlier: count and mean of a series in every bucket, each [slots,N].
     """
     order = rings.in_order(CORRELATION_LEVEL)[:-1]
-    x, y = later[1][order[lag:]][:, rows], earlier[1][order[:-lag]][:, rows]
-    pair = (later[0][order[lag:]][:, rows] > 0.0) & (earlier[0][order[:-lag]][:, rows] > 0.0)
+    x, y = (
+        values.take(at, axis=0)[:, rows]
+        for values, at in ((later[1], order[lag:]), (earlier[1], order[:-lag]))
+    )
+    pair = later[0].take(order[lag:], axis=0)[:, rows] > 0.0
+    pair &= earlier[0].take(order[:-lag], axis=0)[:, rows] > 0.0
     count = pair.sum(axis=0).astype(np.float64)
     some = np.maximum(count, 1.0)
-    x_mean, y_mean = (np.where(pair, side, 0.0).sum(axis=0) / some for side in (x, y))
-    x_off, y_off = np.where(pair, x - x_mean, 0.0), np.where(pair, y - y_mean, 0.0)
+    if pair.all():
+        x_off, y_off = x - (x_mean := x.sum(axis=0) / some), y - (y_mean := y.sum(axis=0) / some)
+    else:
+        x_mean, y_mean = (np.where(pair, side, 0.0).sum(axis=0) / some for side in (x, y))
+        x_off, y_off = np.where(pair, x - x_mean, 0.0), np.where(pair, y - y_mean, 0.0)
     left, right, both = (
         np.asarray(np.einsum("br,br->r", one, two), dtype=np.float64)
         for one, two in ((x_off, x_off), (y_off, y_off), (x_off, y_off))

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from agent.conditions import MARKET_COLUMNS, Conditions
-from agent.feature_inputs import LAGGED, derive
+from agent.feature_inputs import LAGGED, TILT_MEANS, derive
 from agent.feature_windows import blocks_of, history_windows
 from agent.features import FEATURES, FeatureState, batch_features
 from agent.fleet import FleetFrame, Unit
@@ -93,7 +93,7 @@ def history(miners: int, days: float, step_min: float) -> dict[str, float]:
 
     frame = pd.DataFrame({"miner_id": ids, "at": pd.to_datetime(at, unit="s", utc=True)} | table)
     derived = derive({name: frame[name].to_numpy() for name in table})
-    for name in ("hashrate_ratio", "power_ratio", "intake_temp_c", "steady_j_th"):
+    for name in ("hashrate_ratio", "power_ratio", "intake_temp_c", "steady_j_th", *TILT_MEANS):
         frame[name] = derived[name]
     miner = np.repeat(np.arange(miners), len(minutes))
     windows_s = best(lambda: windows(miner, at, derived))
@@ -169,7 +169,7 @@ def rolling(frame: pd.DataFrame) -> int:
     over("24h", "max", *WINDOWED)
     over("24h", "std", *WINDOWED)
     over("24h", "min", "hashrate_ths", "power_w")
-    over("7D", "mean", "hashrate_ths", "power_w", "hashrate_ratio", "power_ratio")
+    over("7D", "mean", "hashrate_ths", "power_w", "hashrate_ratio", "power_ratio", *TILT_MEANS)
     over("7D", "min", "hashrate_ths", "power_w", "steady_j_th")
     over("7D", "max", "hashrate_ths", "power_w", "fan_rpm")
     over("7D", "std", "hashrate_ths", "power_w")

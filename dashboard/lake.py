@@ -120,7 +120,8 @@ class LakeKeeper:
         """Pack what is over and make room. What goes wrong is logged once while it stays the same."""
         problem: str | None = None
         try:
-            pack_finished(self._packs, self._lake, self._clock.now())
+            found = pack_finished(self._packs, self._lake, self._clock.now()).problems
+            problem = "; ".join(found[:5]) or None
         except ModuleNotFoundError:
             problem = "pyarrow is not installed; get it with: pip install 'hashmargin[lake]'"
         except (StoreError, DataError) as error:
@@ -130,7 +131,7 @@ class LakeKeeper:
         except StoreError as error:
             problem = str(error)
         if problem is not None and problem != self._said:
-            _log.error("lake: telemetry stays in the database: %s", problem)
+            _log.error("lake: not all telemetry becomes Parquet: %s", problem)
         self._said = problem
 
     def _make_room(self) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from agent.errors import DataError
+from agent.lake.parquet import opened
 from agent.telemetry import TELEMETRY_COLUMNS, TELEMETRY_KEYS
 from agent.validation import validate_telemetry
 
@@ -85,11 +85,10 @@ def count_rows(lake: Path, start: date | None, end: date | None) -> dict[str, in
     """
     found: dict[str, int] = {}
     for file in _files(lake, start, end):
-        try:
-            with pq.ParquetFile(file) as source:
-                column = source.read(columns=["miner_id"]).column("miner_id").cast(pa.string())
-        except (OSError, KeyError, pa.ArrowException) as error:
-            raise DataError(f"{file}: its column miner_id cannot be read: {error}") from error
+        with opened(file) as source:
+            if "miner_id" not in source.schema_arrow.names:
+                raise DataError(f"{file}: columns missing: miner_id")
+            column = source.read(columns=["miner_id"]).column("miner_id").cast(pa.string())
         for each in pc.value_counts(column).to_pylist():
             if each["values"] is None:
                 raise DataError(f"{file}: column miner_id: {each['counts']} rows have none")
@@ -116,25 +115,25 @@ def _files(lake: Path, start: date | None, end: date | None) -> list[Path]:
 
 
 def _read(file: Path, miners: frozenset[str] | None) -> dict[str, Any]:
-    try:
-        # The folder names repeat what the columns say; reading one file as such keeps them out.
-        with pq.ParquetFile(file) as source:
-            held = set(source.schema_arrow.names)
-            missing = [name for name in _NEEDED if name not in held]
-            if missing:
-                raise DataError(f"{file}: columns missing: {', '.join(missing)}")
-            table = source.read(columns=[name for name in _WANTED if name in held])
+    # The folder names repeat what the columns say; reading one file as such keeps them out.
+    with opened(file) as source:
+        held = set(source.schema_arrow.names)
+        missing = [name for name in _NEEDED if name not in held]
+        if missing:
+            raise DataError(f"{file}: columns missing: {', '.join(missing)}")
+        table = source.read(columns=[name for name in _WANTED if name in held])
         if miners is not None:
             wanted = pa.array(sorted(miners), pa.string())
             table = table.filter(pc.is_in(table.column("miner_id").cast(pa.string()), value_set=wanted))
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{file}: is not readable as Parquet: {error}") from error
     out: dict[str, Any] = {}
     for name in _NUMBERS:
         if name not in held:
             out[name] = np.full(table.num_rows, np.nan)
             continue
         column = table.column(name)
+        if pa.types.is_null(column.type):
+            out[name] = np.full(table.num_rows, np.nan)
+            continue
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
             raise DataError(f"{file}: column {name}: holds {column.type}, expected double")
         out[name] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from agent.bundle import MANIFEST, POWER, PROFIT, load_bundle
 from agent.errors import InputError, StoreError
+from trainer.registry_database import RegistryDatabase
 from trainer.registry_files import clear_partial, point, sha256, store_folder, writing
 from trainer.registry_records import (
     ALL_SITES,
@@ -29,8 +28,6 @@ from trainer.registry_records import (
     who,
 )
 
-DATABASE = "registry.sqlite3"
-SCHEMA_VERSION = 1
 _NEXT: dict[Stage, tuple[Stage, ...]] = {
     "candidate": ("shadow", "retired"),
     "shadow": ("shadow", "canary", "retired"),
@@ -42,30 +39,6 @@ _NEXT: dict[Stage, tuple[Stage, ...]] = {
 _BACK: dict[Stage, tuple[Stage, ...]] = {"retired": ("stable",)}
 _SITE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _MOST_ARTEFACTS = 32
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE experiments (
-    id TEXT PRIMARY KEY, created_at TEXT NOT NULL, who TEXT NOT NULL, parameters TEXT NOT NULL,
-    data_span TEXT NOT NULL, code_version TEXT NOT NULL, git_commit TEXT, library_versions TEXT NOT NULL,
-    metrics TEXT NOT NULL, bundle_id TEXT NOT NULL
-);
-CREATE TABLE artefacts (
-    experiment_id TEXT NOT NULL REFERENCES experiments (id), name TEXT NOT NULL, sha256 TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL, PRIMARY KEY (experiment_id, name)
-);
-CREATE TABLE bundles (
-    bundle_id TEXT PRIMARY KEY, added_at TEXT NOT NULL, stage TEXT NOT NULL, was_stable INTEGER NOT NULL
-);
-CREATE TABLE deployments (
-    site TEXT NOT NULL, stage TEXT NOT NULL, bundle_id TEXT NOT NULL REFERENCES bundles (bundle_id),
-    since TEXT NOT NULL, PRIMARY KEY (site, stage)
-);
-CREATE TABLE journal (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, bundle_id TEXT NOT NULL,
-    from_stage TEXT, to_stage TEXT NOT NULL, sites TEXT NOT NULL, reason TEXT NOT NULL,
-    forced INTEGER NOT NULL
-);
-"""
 
 
 class Registry:
@@ -81,27 +54,15 @@ class Registry:
 
     def __init__(self, root: Path, *, create: bool = False) -> None:
         self.root = root
-        self._file = root / DATABASE
-        if create:
-            with writing(root):
-                self._connect()
-                with self._transaction():
-                    if not self._db.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone():
-                        for statement in filter(str.strip, _SCHEMA.split(";")):
-                            self._db.execute(statement)
-                        self._db.execute(
-                            "INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),)
-                        )
-                for folder in ("experiments", "bundles", "in-use"):
-                    (root / folder).mkdir(exist_ok=True)
-                    clear_partial(root / folder)
-                self._check()
-                self._point_links()
-        else:
-            if not self._file.is_file():
-                raise StoreError(f"{root}: holds no registry; `hashmargin train --registry {root}` makes one")
-            self._connect()
-            self._check()
+        if not create:
+            self._db = RegistryDatabase(root, create=False)
+            return
+        with writing(root):
+            self._db = RegistryDatabase(root, create=True)
+            for folder in ("experiments", "bundles", "in-use"):
+                (root / folder).mkdir(exist_ok=True)
+                clear_partial(root / folder)
+            self._point_links()
 
     def close(self) -> None:
         """Close the database."""
@@ -143,12 +104,12 @@ class Registry:
             store_folder(files | extra, home)
             found = {name: (sha256(home / name), (home / name).stat().st_size) for name in files | extra}
             experiment = describe(identity, now, manifest, parameters or {}, found)
-            with self._transaction():
+            with self._db.transaction():
                 self._insert(experiment, found)
         return experiment
 
     def _insert(self, experiment: Experiment, found: Mapping[str, tuple[str, int]]) -> None:
-        self._db.execute(
+        self._db.run(
             "INSERT INTO experiments VALUES (?,?,?,?,?,?,?,?,?,?)",
             (
                 experiment.id,
@@ -163,11 +124,9 @@ class Registry:
                 experiment.bundle_id,
             ),
         )
-        self._db.executemany(
-            "INSERT INTO artefacts VALUES (?,?,?,?)",
-            [(experiment.id, name, digest, size) for name, (digest, size) in found.items()],
-        )
-        added = self._db.execute(
+        for name, (digest, size) in found.items():
+            self._db.run("INSERT INTO artefacts VALUES (?,?,?,?)", (experiment.id, name, digest, size))
+        added = self._db.run(
             "INSERT OR IGNORE INTO bundles VALUES (?,?,'candidate',0)",
             (experiment.bundle_id, experiment.created_at),
         )
@@ -191,7 +150,9 @@ class Registry:
 
     def bundles(self) -> list[Registered]:
         """Every bundle, newest first."""
-        rows = self._rows("SELECT bundle_id, added_at, stage FROM bundles ORDER BY added_at DESC, bundle_id")
+        rows = self._db.rows(
+            "SELECT bundle_id, added_at, stage FROM bundles ORDER BY added_at DESC, bundle_id"
+        )
         deployed = self.deployments()
         return [
             Registered(
@@ -217,16 +178,16 @@ class Registry:
 
     def deployments(self) -> list[Deployment]:
         """Which bundle each site has at each stage."""
-        rows = self._rows("SELECT site, stage, bundle_id, since FROM deployments ORDER BY site, stage")
+        rows = self._db.rows("SELECT site, stage, bundle_id, since FROM deployments ORDER BY site, stage")
         return [Deployment(*row) for row in rows]
 
     def journal(self, bundle_id: str | None = None) -> list[Transition]:
         """Every transition, oldest first; of one bundle where it is named."""
         query = "SELECT at, who, bundle_id, from_stage, to_stage, sites, reason, forced FROM journal"
         if bundle_id is None:
-            rows = self._rows(f"{query} ORDER BY seq")
+            rows = self._db.rows(f"{query} ORDER BY seq")
         else:
-            rows = self._rows(f"{query} WHERE bundle_id = ? ORDER BY seq", (bundle_id,))
+            rows = self._db.rows(f"{query} WHERE bundle_id = ? ORDER BY seq", (bundle_id,))
         return [
             Transition(at, name, key, before, after, json.loads(sites), reason, bool(forced))
             for at, name, key, before, after, sites, reason, forced in rows
@@ -236,12 +197,12 @@ class Registry:
         """Every training, oldest first; those that led to one bundle where it is named."""
         query = "SELECT * FROM experiments"
         if bundle_id is None:
-            rows = self._rows(f"{query} ORDER BY created_at, id")
+            rows = self._db.rows(f"{query} ORDER BY created_at, id")
         else:
-            rows = self._rows(f"{query} WHERE bundle_id = ? ORDER BY created_at, id", (bundle_id,))
+            rows = self._db.rows(f"{query} WHERE bundle_id = ? ORDER BY created_at, id", (bundle_id,))
         found = []
         for row in rows:
-            files = self._rows("SELECT name, sha256 FROM artefacts WHERE experiment_id = ?", (row[0],))
+            files = self._db.rows("SELECT name, sha256 FROM artefacts WHERE experiment_id = ?", (row[0],))
             found.append(
                 Experiment(
                     id=row[0],
@@ -316,7 +277,7 @@ class Registry:
             self.allowed(bundle, stage, force=force)
             if stage != "retired":
                 load_bundle(bundle.path)
-            with self._transaction():
+            with self._db.transaction():
                 self._move(bundle, stage, now.isoformat(), list(sites), reason, force=force)
             self._point_links()
         return self.find(bundle.bundle_id)
@@ -339,11 +300,11 @@ class Registry:
                 if stage == "stable":
                     # What a site is to run for good ends every trial of the same bundle there.
                     self._end(key, [site] if site != ALL_SITES else [])
-                old = self._rows("SELECT bundle_id FROM deployments WHERE site=? AND stage=?", (site, stage))
-                replaced += [row[0] for row in old if row[0] != key]
-                self._db.execute(
-                    "INSERT OR REPLACE INTO deployments VALUES (?,?,?,?)", (site, stage, key, at)
+                old = self._db.rows(
+                    "SELECT bundle_id FROM deployments WHERE site=? AND stage=?", (site, stage)
                 )
+                replaced += [row[0] for row in old if row[0] != key]
+                self._db.run("INSERT OR REPLACE INTO deployments VALUES (?,?,?,?)", (site, stage, key, at))
             for other in dict.fromkeys(replaced):
                 # A trial that gave way may be tried elsewhere; what was stable and now runs nowhere is over.
                 after: Stage = "retired" if stage == "stable" and not self._held(other) else stage
@@ -356,21 +317,21 @@ class Registry:
     def _end(self, bundle_id: str, sites: Sequence[str]) -> None:
         """Take a bundle from `sites`, or from everywhere."""
         if not sites:
-            self._db.execute("DELETE FROM deployments WHERE bundle_id=?", (bundle_id,))
+            self._db.run("DELETE FROM deployments WHERE bundle_id=?", (bundle_id,))
         for site in sites:
-            self._db.execute("DELETE FROM deployments WHERE bundle_id=? AND site=?", (bundle_id, site))
+            self._db.run("DELETE FROM deployments WHERE bundle_id=? AND site=?", (bundle_id, site))
 
     def _held(self, bundle_id: str) -> bool:
-        return bool(self._rows("SELECT 1 FROM deployments WHERE bundle_id=? LIMIT 1", (bundle_id,)))
+        return bool(self._db.rows("SELECT 1 FROM deployments WHERE bundle_id=? LIMIT 1", (bundle_id,)))
 
     def _set(self, bundle_id: str, stage: Stage) -> None:
-        self._db.execute(
+        self._db.run(
             "UPDATE bundles SET stage=?, was_stable=MAX(was_stable,?) WHERE bundle_id=?",
             (stage, int(stage == "stable"), bundle_id),
         )
 
     def _was_stable(self, bundle: Registered) -> bool:
-        rows = self._rows("SELECT was_stable FROM bundles WHERE bundle_id=?", (bundle.bundle_id,))
+        rows = self._db.rows("SELECT was_stable FROM bundles WHERE bundle_id=?", (bundle.bundle_id,))
         return bool(rows and rows[0][0])
 
     def _note(
@@ -384,7 +345,7 @@ class Registry:
         *,
         forced: bool,
     ) -> None:
-        self._db.execute(
+        self._db.run(
             "INSERT INTO journal (at, who, bundle_id, from_stage, to_stage, sites, reason, forced) "
             "VALUES (?,?,?,?,?,?,?,?)",
             (at, who(), bundle_id, before, after, json.dumps(list(sites)), reason, int(forced)),
@@ -402,57 +363,3 @@ class Registry:
             point(folder / name, None)
         for name, key in names.items():
             point(folder / name, Path("..") / "bundles" / key)
-
-    # -- the database ----------------------------------------------------------------------------
-
-    def _connect(self) -> None:
-        try:
-            self._db = sqlite3.connect(self._file, timeout=10.0, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA foreign_keys=ON")
-        except sqlite3.Error as error:
-            raise self._broken(error) from error
-
-    def _check(self) -> None:
-        try:
-            quick = self._rows("PRAGMA quick_check(1)")
-            version = self._rows("SELECT value FROM meta WHERE key='schema_version'")
-        except StoreError:
-            self._db.close()
-            raise
-        if quick != [("ok",)]:
-            self._db.close()
-            raise self._broken(quick[0][0] if quick else "no answer")
-        if version != [(str(SCHEMA_VERSION),)]:
-            self._db.close()
-            got = version[0][0] if version else "none"
-            raise StoreError(
-                f"{self._file}: has schema {got}, this version reads {SCHEMA_VERSION}; "
-                "use the hashmargin that wrote it, or a newer one"
-            )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise self._broken(error) from error
-
-    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        try:
-            return self._db.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise self._broken(error) from error
-
-    def _broken(self, error: object) -> StoreError:
-        return StoreError(
-            f"{self._file}: cannot be used: {error}. Restore it from a backup, or move it away and add the "
-            f"bundles again: hashmargin models add {self.root}/bundles/ID --registry {self.root}"
-        )

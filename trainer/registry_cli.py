@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 
 from agent.bundle import BundleManifest, read_manifest
+from agent.bundle_trial import tried
 from agent.cli.bundle_page import bundle_page, page_console, percent
 from agent.clock import SystemClock
 from agent.errors import InputError
@@ -82,6 +83,8 @@ def add(
 
     Example: hashmargin models add bundle --registry registry
     """
+    # Made elsewhere: it is tried before it is let in, as the agent does it.
+    tried(folder)
     artefacts = {}
     if read_report(folder) is not None:
         artefacts = {name: folder / name for name in (METRICS, REPORT) if (folder / name).is_file()}

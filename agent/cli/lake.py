@@ -97,7 +97,8 @@ def pack_journal(
 ) -> None:
     """Write the finished days of a journal into a lake, for a site whose agent is without pyarrow.
 
-    What is written leaves the journal. Interrupted at any moment, it goes on where it stopped.
+    What is written leaves the journal. Interrupted at any moment, it goes on where it stopped. Exit code 3
+    where a day has to wait or a moment was damaged.
 
     Example: hashmargin lake pack /var/lib/hashmargin/telemetry.sqlite3 /srv/lake
     """
@@ -105,9 +106,14 @@ def pack_journal(
     source = Journal(journal, journal_site(journal), clock.now())
     done = pack_finished(source, lake, clock.now(), everything=everything)
     if as_json:
-        typer.echo(json.dumps({"rows": done.rows, "files": [str(file) for file in done.files]}))
+        files = [str(file) for file in done.files]
+        typer.echo(json.dumps({"rows": done.rows, "files": files, "problems": done.problems}))
     else:
         typer.echo(f"{done.rows} rows in {len(done.files)} files under {lake}")
+        for problem in done.problems:
+            typer.echo(problem, err=True)
+    if done.problems:
+        raise typer.Exit(PROBLEMS_FOUND)
 
 
 def _print_verdict(verdict: Verdict) -> None:

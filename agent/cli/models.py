@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from agent.bundle import BundleManifest, load_bundle, read_manifest
+from agent.bundle import BundleManifest, read_manifest
+from agent.bundle_trial import tried
 from agent.cli.bundle_page import bundle_page, page_console
 from agent.errors import BundleError
 from agent.feature_table import feature_hash
@@ -70,7 +71,7 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
     problem: str | None = None
     manifest: BundleManifest | None = None
     try:
-        manifest = load_bundle(folder).manifest
+        manifest = tried(folder).manifest
     except BundleError as error:
         if not as_json:
             raise

@@ -119,10 +119,15 @@ class PopulationDrift:
         self._slot[at] = slot
         return True
 
+    @property
+    def is_ready(self) -> bool:
+        """True if half a day of the last one was seen."""
+        return int((self._slot >= 0).sum()) >= LEAST_SLOTS
+
     def look(self) -> list[FeatureDrift]:
         """Every watched feature of every family that was seen long enough, largest drift first."""
         held = self._slot >= 0
-        if int(held.sum()) < LEAST_SLOTS:
+        if not self.is_ready:
             return []
         counts = self._counts[held].sum(axis=0, dtype=np.float64)
         total = counts.sum(axis=2)

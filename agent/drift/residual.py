@@ -82,6 +82,11 @@ class ResidualWatch:
         self._slot[at] = slot
         return True
 
+    @property
+    def is_ready(self) -> bool:
+        """True if half a day of the last one was seen."""
+        return int((self._slot >= 0).sum()) >= LEAST_SLOTS
+
     def look(self, family: Ints, families: Sequence[str], miner_ids: Sequence[str]) -> list[ResidualDrift]:
         """Both quantities of every family that was seen long enough.
 
@@ -90,7 +95,7 @@ class ResidualWatch:
             miner_ids: [N] for naming the worst.
         """
         held = self._slot >= 0
-        if int(held.sum()) < LEAST_SLOTS:
+        if not self.is_ready:
             return []
         found = []
         for g, name in enumerate(families):

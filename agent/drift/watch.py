@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 
 _STOP_SHARE = 0.05
 _MOST_LINES = 64
+_PREDICTED = "predicted-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +51,29 @@ class DriftWatch:
     Args:
         count: miners of the site, in the order of every frame.
         saved: what `to_bytes` gave in an earlier run; of another bundle or damaged, counting starts anew.
+        raised: texts of the alerts that are open from an earlier run, by key. They stand until there is
+            enough to judge by again.
     """
 
-    def __init__(self, count: int, saved: bytes | None = None) -> None:
+    def __init__(
+        self, count: int, saved: bytes | None = None, raised: Mapping[str, str] | None = None
+    ) -> None:
         self.report = DriftReport()
         self._count = count
         self._saved = saved
-        self._standing: dict[str, str] = {}
         self._use(None, ())
+        self._standing = {k: text for k, text in (raised or {}).items() if k.startswith(DRIFT_PREFIX)}
 
     def _use(self, bundle_id: str | None, reference: Sequence[FamilyReference]) -> None:
         self._bundle_id = bundle_id
         self._population = PopulationDrift(reference, feature_names())
         self._residuals = ResidualWatch(self._count)
         self.report = DriftReport()
-        prefix = f"{bundle_id}\n".encode()
-        if self._saved is not None and self._saved.startswith(prefix):
+        if bundle_id is None:
+            return
+        if self._saved is not None and self._saved.startswith(_head(bundle_id)):
             try:
-                self._population.restore(self._saved[len(prefix) :])
+                self._population.restore(self._saved[len(_head(bundle_id)) :])
             except DataError as error:
                 log.warning("%s; drift is watched anew", error)
         self._saved = None
@@ -83,10 +89,13 @@ class DriftWatch:
             curves: predicted at the setting in force, [N,1,3].
         """
         if predictor.bundle_id != self._bundle_id:
+            # The first bundle of a run goes on from what was saved of it, any other begins anew.
+            goes_on = self._saved is not None and self._saved.startswith(_head(predictor.bundle_id))
             self._use(predictor.bundle_id, predictor.reference)
-            return self._changes()
+            if not goes_on:
+                return self._changes(anew=True)
         if self._bundle_id is None:
-            return []
+            return self._changes(anew=True)
         columns = frame.columns
         places = {name: g for g, name in enumerate(self._population.families)}
         family = np.array(
@@ -116,19 +125,29 @@ class DriftWatch:
 
     def to_bytes(self) -> bytes:
         """The counts of the last day, for the store."""
-        return f"{self._bundle_id}\n".encode() + self._population.to_bytes()
+        return _head(self._bundle_id) + self._population.to_bytes()
 
-    def _changes(self) -> list[DriftFinding]:
+    def _changes(self, *, anew: bool = False) -> list[DriftFinding]:
         now = {_key(d.family, d.feature): feature_words(d) for d in self.report.features}
-        now |= {_key(d.family, f"predicted-{d.quantity}"): residual_words(d) for d in self.report.residuals}
+        now |= {_key(d.family, f"{_PREDICTED}{d.quantity}"): residual_words(d) for d in self.report.residuals}
         begun = [DriftFinding(key, words, False) for key, words in now.items() if key not in self._standing]
         ended = [
             DriftFinding(key, f"no longer: {words}", True)
             for key, words in self._standing.items()
-            if key not in now
+            if key not in now and (anew or self._judges(key))
         ]
-        self._standing = now
+        over = {finding.key for finding in ended}
+        self._standing = {k: words for k, words in self._standing.items() if k not in over} | now
         return begun + ended
+
+    def _judges(self, key: str) -> bool:
+        """True if enough was seen to say that what `key` names is over."""
+        is_residual = key.rpartition(":")[2].startswith(_PREDICTED)
+        return self._residuals.is_ready if is_residual else self._population.is_ready
+
+
+def _head(bundle_id: str | None) -> bytes:
+    return f"{bundle_id}\n".encode()
 
 
 def _key(family: str, what: str) -> str:

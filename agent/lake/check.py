@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from agent.errors import DataError
 from agent.lake.gaps import GapFinder, MinerGaps
-from agent.lake.parquet import SCHEMA_KEY, TIME_TYPE
+from agent.lake.parquet import SCHEMA_KEY, TIME_TYPE, opened
 from agent.telemetry import LAKE_SCHEMA_VERSION, TELEMETRY_COLUMNS, TELEMETRY_KEYS
 from agent.validation import EARLIEST_S, LATEST_S, POWER_SOURCES
 
@@ -27,6 +26,7 @@ Ints = NDArray[np.int64]
 _KEPT_PER_FILE = 20
 _KEPT = 1000
 _FOLDER = re.compile(r"^date=(?P<date>[^/]*)/site=(?P<site>[^/]*)/[^/]+$")
+_VERSION = re.compile(r"^[1-9][0-9]{0,8}$")
 _REQUIRED = ("site_id", "miner_id", "model")
 _DAY_US = 86_400_000_000
 
@@ -109,7 +109,8 @@ class _Walk:
         if path.parent != self._folder:
             self._folder, self._readings = path.parent, {}
         self._verdict.files += 1
-        self._verdict.bytes += path.stat().st_size
+        if path.is_file():
+            self._verdict.bytes += path.stat().st_size
         folder = _FOLDER.match(self._file)
         day, site = None, None
         if folder is None:
@@ -121,12 +122,12 @@ class _Walk:
             except ValueError:
                 self._say(None, None, f"{folder['date']!r} is not a date", "name the folder date=YYYY-MM-DD")
         try:
-            with pq.ParquetFile(path) as source:
+            with opened(path) as source:
                 version = self._version(source.schema_arrow.metadata)
                 table = source.read()
-        except (OSError, pa.ArrowException) as error:
-            words = str(error).splitlines()[0][:200]
-            self._say(None, None, f"is not readable as Parquet: {words}", "restore it, or remove it")
+        except DataError as error:
+            words, _, remedy = str(error).removeprefix(f"{path}: ").rpartition("; ")
+            self._say(None, None, words, remedy)
             return
         self._table(table, version, day, site)
 
@@ -159,7 +160,7 @@ class _Walk:
                 None, None, "says no schema version", f"write it with the metadata {SCHEMA_KEY.decode()}"
             )
             return 1
-        if not text.isdecimal() or int(text) < 1:
+        if not _VERSION.match(text):
             self._say(None, None, f"schema version {text[:20]!r} is not a number", "write the file again")
             return 1
         if int(text) > LAKE_SCHEMA_VERSION:
@@ -187,13 +188,16 @@ class _Walk:
             self._rows(wrong, "site_id", lambda row: f"{sites[row]!r} in the folder of site {site}", _MOVE)
         if at is None or sites is None or miners is None:
             return
+        # A time that was never set says nothing about days and gaps.
+        timed = (at >= EARLIEST_S * 1e6) & (at <= LATEST_S * 1e6)
         if day is not None:
             first = (day - date(1970, 1, 1)).days * _DAY_US
             wrong = (at < first) | (at >= first + _DAY_US)
-            self._rows(wrong, "at", lambda row: f"{_iso(at[row])} in the folder of {day}", _MOVE)
+            self._rows(timed & wrong, "at", lambda row: f"{_iso(at[row])} in the folder of {day}", _MOVE)
         self._order(at, miners)
         self._twins(at, miners)
-        self._count(at, texts, sites, miners)
+        if timed.any():
+            self._count(at[timed], texts["model"], sites, miners, timed)
 
     def _times(self, table: pa.Table) -> Ints | None:
         if "at" not in table.column_names:
@@ -307,19 +311,21 @@ class _Walk:
     def _count(
         self,
         at: Ints,
-        texts: dict[str, NDArray[np.object_] | None],
+        models: NDArray[np.object_] | None,
         sites: NDArray[np.object_],
         miners: NDArray[np.object_],
+        timed: NDArray[np.bool_],
     ) -> None:
         first, last = (datetime.fromtimestamp(edge / 1e6, UTC) for edge in (int(at.min()), int(at.max())))
         verdict = self._verdict
         verdict.first = first if verdict.first is None else min(verdict.first, first)
         verdict.last = last if verdict.last is None else max(verdict.last, last)
-        for values, counts in ((sites, verdict.sites), (texts["model"], verdict.models)):
+        for values, counts in ((sites, verdict.sites), (models, verdict.models)):
             for name, count in zip(*np.unique(_strings(values), return_counts=True), strict=True):
                 counts[str(name)] = counts.get(str(name), 0) + int(count)
-        self._miners.update(zip(_strings(sites).tolist(), _strings(miners).tolist(), strict=True))
-        self._gaps.add(_strings(sites), _strings(miners), at)
+        site, miner = _strings(sites), _strings(miners)
+        self._miners.update(zip(site.tolist(), miner.tolist(), strict=True))
+        self._gaps.add(site[timed], miner[timed], at)
 
     # -- saying it -------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from agent.errors import StoreError
+from agent.errors import DataError, StoreError
 from agent.lake.rows import join, unpack
 
 # Readings of a day may arrive this long after it: from a poll over midnight, or a clock that is a little off.
@@ -47,45 +47,53 @@ class PackSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What one round of packing wrote."""
+    """What one round of packing wrote, and in words what it could not."""
 
     files: tuple[Path, ...] = ()
     rows: int = 0
+    problems: tuple[str, ...] = ()
 
 
 def pack_finished(source: PackSource, lake: Path, now: datetime, *, everything: bool = False) -> Packed:
     """Write every day that is over as a Parquet file and drop its packs.
 
     A file's name says which packs are in it. Whatever moment a crash falls on, the next round sees from
-    the names what was written and drops those packs instead of writing them again.
+    the names what was written and drops those packs instead of writing them again. A day that cannot be
+    packed keeps its packs and holds no other up. A pack that is damaged is set aside in `lake/.damaged`.
 
     Args:
         lake: made if it is not there.
         everything: also the day under way, for taking a lake along; more files of that day will follow.
 
     Raises:
-        StoreError: a file cannot be written; its packs stay.
-        DataError: a file of the day that is there already cannot be read.
+        StoreError: the lake or the source cannot be used at all.
         ModuleNotFoundError: pyarrow is not installed.
     """
     import pyarrow  # noqa: F401
 
     last = now.astimezone(UTC).date() if everything else (now.astimezone(UTC) - GRACE).date() - timedelta(1)
     files, rows = [], 0
+    problems: list[str] = []
     days = [(site, day) for site, day in source.days() if day <= last or everything]
     if not days:
         return Packed()
     with _alone(lake):
         for site, day in days:
-            written = _pack_day(source, lake, site, day)
+            try:
+                written = _pack_day(source, lake, site, day, problems)
+            except (StoreError, DataError) as error:
+                problems.append(f"{day} of site {site} waits: {error}")
+                continue
             if written is not None:
                 files.append(written[0])
                 rows += written[1]
-    return Packed(tuple(files), rows)
+    return Packed(tuple(files), rows, tuple(problems))
 
 
-def _pack_day(source: PackSource, lake: Path, site: str, day: date) -> tuple[Path, int] | None:
-    from agent.lake.parquet import readings_in, write_part
+def _pack_day(
+    source: PackSource, lake: Path, site: str, day: date, problems: list[str]
+) -> tuple[Path, int] | None:
+    from agent.lake.parquet import readings_in, set_aside, write_part
 
     folder = lake / f"date={day.isoformat()}" / f"site={site}"
     there = sorted(folder.glob("*.parquet"))
@@ -97,7 +105,21 @@ def _pack_day(source: PackSource, lake: Path, site: str, day: date) -> tuple[Pat
     packs = source.packs(site, day)
     if not packs:
         return None
-    rows = join([unpack(body) for _, body in packs])
+    first, last = packs[0][0], packs[-1][0]
+    sound = []
+    for number, body in packs:
+        try:
+            sound.append(unpack(body))
+        except DataError as error:
+            aside = lake / ".damaged" / f"{site}-{day.isoformat()}-{source.epoch}-{number:012d}.pack"
+            set_aside(aside, body)
+            problems.append(
+                f"one moment of {day} of site {site} is damaged and set aside as {aside}: {error}"
+            )
+    if not sound:
+        source.forget(site, day, last)
+        return None
+    rows = join(sound)
     order = np.lexsort((rows.at_us, np.array(rows.texts["miner_id"], dtype=np.str_)))
     rows = rows.take(order)
     miners = np.array(rows.texts["miner_id"], dtype=np.str_)
@@ -110,7 +132,6 @@ def _pack_day(source: PackSource, lake: Path, site: str, day: date) -> tuple[Pat
     if held:
         twin |= np.array([pair in held for pair in zip(rows.at_us.tolist(), miners.tolist(), strict=True)])
     rows = rows.take(~twin)
-    first, last = packs[0][0], packs[-1][0]
     path = folder / f"part-{source.epoch}-{first:012d}-{last:012d}.parquet"
     if len(rows):
         write_part(path, rows)

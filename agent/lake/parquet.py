@@ -6,6 +6,8 @@ Needs pyarrow, which the base install is without; import it where a lake is real
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +60,14 @@ def write_table(path: Path, table: pa.Table, *, durable: bool = True) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             # Columns of noise do not repeat, so a dictionary would only cost time.
-            pq.write_table(table, file, compression="zstd", use_dictionary=list(TELEMETRY_KEYS))
+            pq.write_table(
+                table,
+                file,
+                compression="zstd",
+                use_dictionary=list(TELEMETRY_KEYS),
+                # A bit that turns over on the disk would else be read as another watt.
+                write_page_checksum=True,
+            )
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -72,19 +81,60 @@ def write_table(path: Path, table: pa.Table, *, durable: bool = True) -> None:
         raise StoreError(f"{path}: cannot be written: {words}") from error
 
 
+def set_aside(path: Path, body: bytes) -> None:
+    """Keep bytes that are no telemetry for whoever wants to look, durably.
+
+    Raises:
+        StoreError: the disk does not take them.
+    """
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        _keep_name(path.parent)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A part for reading; the checksums of its pages are verified.
+
+    Raises:
+        DataError: it is no file, a column stands twice, or what is done with it inside fails because it is
+            damaged.
+    """
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: is not a file; remove it")
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            names = file.schema_arrow.names
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise DataError(f"{path}: column {', '.join(twice)} stands twice; write the file again")
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        words = str(error).splitlines()[0][:200]
+        raise DataError(
+            f"{path}: is not readable as Parquet: {words}; restore it, or move it out of the lake"
+        ) from error
+
+
 def readings_in(path: Path) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
     """Times in microseconds and miners of the rows of a part.
 
     Raises:
         DataError: it cannot be read.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            table = file.read(columns=["at", "miner_id"])
+    with opened(path) as file:
+        lacking = {"at", "miner_id"} - set(file.schema_arrow.names)
+        if lacking:
+            raise DataError(f"{path}: columns missing: {', '.join(sorted(lacking))}")
+        table = file.read(columns=["at", "miner_id"])
         at = table.column("at").cast(TIME_TYPE).cast(pa.int64()).to_numpy()
         return at, np.array(table.column("miner_id").to_pylist(), dtype=np.str_)
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise DataError(f"{path}: is not readable as Parquet: {error}") from error
 
 
 def _keep_name(folder: Path) -> None:

@@ -123,6 +123,10 @@ class LakeRecorder:
                 done = pack_finished(journal, lake, self._clock.now())
                 if done.files:
                     log.info("lake: %d rows in %d files under %s", done.rows, len(done.files), lake)
+                if done.problems:
+                    words["lake-pack"] = (
+                        f"not all telemetry of {self._path} is packed: {_some(done.problems)}"
+                    )
             except ModuleNotFoundError:
                 words["lake-pyarrow"] = NO_PYARROW.format(journal=self._path)
             except (StoreError, DataError) as error:
@@ -142,6 +146,11 @@ class LakeRecorder:
                 self._open.discard(key)
                 findings.append(LakeFinding(key, "telemetry is kept again as asked", True))
         return findings
+
+
+def _some(problems: Sequence[str]) -> str:
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{problems[0]}{more}"
 
 
 def records_of(site_id: str, rows: Rows, at: datetime) -> list[TelemetryRecord]:

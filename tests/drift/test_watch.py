@@ -47,10 +47,11 @@ def day(
     *,
     intake_c: tuple[float, float],
     power: float = 1.0,
+    slots: int = SLOTS,
 ) -> list[DriftFinding]:
     rng = np.random.default_rng(first)
     found = []
-    for slot in range(first, first + SLOTS):
+    for slot in range(first, first + slots):
         columns = {column.name: np.full(COUNT, np.nan) for column in TELEMETRY_COLUMNS}
         columns |= {
             "hashrate_ths": np.full(COUNT, 110.0),
@@ -105,13 +106,31 @@ def test_profile_curves_are_not_watched() -> None:
     assert day(watch, ProfilePredictor(UNITS), 0, intake_c=(35.0, 40.0), power=2.0) == []
 
 
-def test_half_a_day_before_a_restart_counts_after_it() -> None:
+def test_the_day_before_a_restart_counts_after_it() -> None:
     watch, model = DriftWatch(COUNT), Model("a")
-    day(watch, model, 0, intake_c=(0.0, 40.0))
-    saved = watch.to_bytes()
-    again = DriftWatch(COUNT, saved)
-    begun = day(again, model, SLOTS, intake_c=(35.0, 40.0))
+    day(watch, model, 0, intake_c=(35.0, 40.0), slots=SLOTS // 2 - 1)
+    again = DriftWatch(COUNT, watch.to_bytes())
+    # The very first look only took the bundle up, so two half-hours are lacking.
+    begun = day(again, model, SLOTS // 2, intake_c=(35.0, 40.0), slots=2)
     assert [found.key for found in begun] == ["drift:antminer-s19.air:intake_temp_c"]
+
+
+def test_what_was_said_before_a_restart_is_not_said_again_and_ends_when_it_is_over() -> None:
+    watch, model = DriftWatch(COUNT), Model("a")
+    raised = {f.key: f.words for f in day(watch, model, 0, intake_c=(35.0, 40.0), power=1.05)}
+    assert len(raised) == 2
+    again = DriftWatch(COUNT, watch.to_bytes(), raised | {"lake-pack": "not of ours"})
+    assert day(again, model, SLOTS, intake_c=(35.0, 40.0), power=1.05, slots=4) == []
+    ended = day(again, model, SLOTS + 4, intake_c=(0.0, 40.0), slots=2 * SLOTS)
+    assert sorted((f.key, f.cleared) for f in ended) == [(key, True) for key in sorted(raised)]
+
+
+def test_what_was_said_of_another_bundle_before_a_restart_ends_with_it() -> None:
+    watch = DriftWatch(COUNT)
+    raised = {f.key: f.words for f in day(watch, Model("a"), 0, intake_c=(35.0, 40.0))}
+    again = DriftWatch(COUNT, watch.to_bytes(), raised)
+    ended = day(again, Model("b"), SLOTS, intake_c=(0.0, 40.0), slots=1)
+    assert [(f.key, f.cleared) for f in ended] == [(key, True) for key in raised]
 
 
 @pytest.mark.parametrize("saved", [b"a\nnot an archive", b"b\n", b""])

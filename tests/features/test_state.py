@@ -200,3 +200,30 @@ def test_after_a_long_time_on_a_wrong_clock_the_right_one_is_believed_at_once() 
     state.observe(now, MARKET)
     found = dict(zip(feature_names(), state.compute(now, MARKET)[0], strict=True))
     assert found["hashrate_mean_1h"] == 90.0
+
+
+_JUMPS_S = (30.0, 300.0, -300.0, -1800.0, 7200.0, -86400.0, 86400.0 * 3, 86400.0 * 3650, -86400.0 * 3650)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_clock_that_jumps_to_and_fro_breaks_no_cycle_and_is_over_in_a_week(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    fleet, state, at = units(1), FeatureState(), START_S
+    low, high = (np.array([getattr(feature, end) for feature in FEATURES]) for end in ("low", "high"))
+    for _ in range(80):
+        step = float(rng.choice(_JUMPS_S, p=[0.3, 0.48, 0.04, 0.04, 0.04, 0.04, 0.04, 0.01, 0.01]))
+        at = min(max(at + step, 1.3e9), 4e9)
+        observed = at + float(rng.choice([0.0, 0.0, -3.0, 500.0, -4000.0]))
+        now = frame(at, fleet, {"m0": (observed, lively(rng, [at])[0])})
+        state.observe(now, MARKET)
+        found = state.compute_exact(now, MARKET)
+        assert (np.isnan(found) | ((found >= low) & (found <= high))).all()
+    fresh = FeatureState()
+    times = [at + 7200.0 * (k + 1) for k in range(8 * 12)]
+    for moment, values in zip(times, lively(rng, times), strict=True):
+        now = frame(moment, fleet, {"m0": (moment, values)})
+        state.observe(now, MARKET)
+        fresh.observe(now, MARKET)
+    np.testing.assert_allclose(
+        state.compute_exact(now, MARKET), fresh.compute_exact(now, MARKET), rtol=1e-9, atol=1e-9
+    )

@@ -14,7 +14,8 @@ from agent.feature_inputs import nominal_hashrate_share
 from agent.feature_table import FEATURES
 from agent.features import batch_features_exact, feature_docs, feature_hash, feature_names
 from agent.hardware.catalogue import Catalogue
-from agent.windows import WINDOWS, Window
+from agent.window_choice import Window
+from agent.windows import WINDOWS
 from tests.features.fleets import MARKET, START_S, lively, row, table
 
 DOCS = Path(__file__).parents[2] / "docs" / "features.md"

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from agent.features import batch_features_exact, feature_names
 from agent.hardware.shares import hashrate_share_at
-from agent.windows import LEVELS, WINDOWS
+from agent.window_choice import LEVELS
+from agent.windows import WINDOWS
 from tests.features.fleets import START_S, row, table
 
 

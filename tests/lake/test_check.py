@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,52 @@ def test_a_file_that_is_no_parquet_does_not_hide_the_others(lake: Path) -> None:
     (lake / FILE).with_name("part-1.parquet").write_bytes(b"PAR1 nothing")
     rewrite(lake, edited("power_w", 7, -5.0))
     assert [p.column for p in check_lake(lake).problems] == ["power_w", None]
+
+
+def test_a_bit_that_turned_over_on_the_disk_is_found(lake: Path) -> None:
+    raw = bytearray((lake / FILE).read_bytes())
+    raw[len(raw) // 4] ^= 0x10
+    (lake / FILE).write_bytes(raw)
+    problem = only(lake)
+    assert (problem.row, problem.column) == (None, None)
+    assert "not readable as Parquet" in problem.what and "restore it" in problem.remedy
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_what_is_no_file_is_named_and_never_waited_for(lake: Path, kind: str) -> None:
+    odd = lake / Path(FILE).with_name("part-9.parquet")
+    if kind == "folder":
+        odd.mkdir()
+    elif kind == "link":
+        odd.symlink_to("nowhere")
+    else:
+        os.mkfifo(odd)
+    problem = only(lake)
+    assert problem.file == str(odd.relative_to(lake)) and problem.what == "is not a file"
+
+
+def test_a_column_that_stands_twice_is_named(lake: Path) -> None:
+    rewrite(lake, lambda table: table.append_column("power_w", table.column("power_w")))
+    assert "column power_w stands twice" in only(lake).what
+
+
+@pytest.mark.parametrize("version", [b"9" * 5000, b"abc", b"-1", b"\xd9\xa3", b""])
+def test_a_schema_version_that_is_no_number_is_named(lake: Path, version: bytes) -> None:
+    rewrite(lake, lambda table: table.replace_schema_metadata({SCHEMA_KEY: version}))
+    assert "is not a number" in only(lake).what
+
+
+def test_a_time_beyond_all_calendars_is_named(lake: Path) -> None:
+    kind = pa.timestamp("us", tz="UTC")
+
+    def change(table: pa.Table) -> pa.Table:
+        at = table.column("at").cast(pa.int64()).to_pylist()
+        at[-1] = 2**62
+        return table.set_column(0, "at", pa.array(at, pa.int64()).cast(kind))
+
+    rewrite(lake, change)
+    problem = only(lake)
+    assert (problem.row, problem.column) == (35, "at") and "not between 2009 and 2100" in problem.what
 
 
 def test_a_file_beside_the_folders_is_named(lake: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -139,12 +140,47 @@ def test_a_full_disk_keeps_the_packs(journal: Journal, lake: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match="No space left"):
-        pack_finished(journal, lake, TOMORROW)
+    (problem,) = pack_finished(journal, lake, TOMORROW).problems
+    assert "2026-03-01" in problem and "No space left" in problem
     monkeypatch.undo()
     assert list(lake.rglob("*.parquet")) == []
     assert list(lake.rglob("*.tmp")) == []
     assert pack_finished(journal, lake, TOMORROW).rows == 12
+
+
+def test_a_day_with_a_damaged_file_waits_and_holds_no_other_up(journal: Journal, lake: Path) -> None:
+    fill(journal)
+    pack_finished(journal, lake, TOMORROW)
+    (broken,) = lake.rglob("*.parquet")
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:-100])
+    late = rows(later(2.0))
+    journal.record(late, TOMORROW)
+    journal.record(rows(later(24 * 60.0)), later(24 * 60.0))
+
+    done = pack_finished(journal, lake, TOMORROW + timedelta(days=1))
+    assert done.rows == 3 and "date=2026-03-02" in str(done.files[0])
+    (problem,) = done.problems
+    assert broken.name in problem and "restore it, or move it out of the lake" in problem
+
+    broken.write_bytes(whole)
+    assert pack_finished(journal, lake, TOMORROW + timedelta(days=1)).rows == len(late)
+    assert check_lake(lake).problems == [] and len(readings(lake)) == 18
+
+
+def test_a_damaged_moment_is_set_aside_and_the_rest_of_the_day_is_packed(
+    journal: Journal, lake: Path
+) -> None:
+    fill(journal)
+    with sqlite3.connect(journal.path) as db:
+        db.execute("UPDATE packs SET body = ? WHERE id = 2", (b"spoilt",))
+    done = pack_finished(journal, lake, TOMORROW)
+    assert done.rows == 9
+    (problem,) = done.problems
+    (aside,) = (lake / ".damaged").iterdir()
+    assert aside.read_bytes() == b"spoilt" and str(aside) in problem
+    assert pack_finished(journal, lake, TOMORROW).problems == ()
+    assert check_lake(lake).problems == []
 
 
 def test_two_packers_do_not_write_one_lake(journal: Journal, lake: Path) -> None:

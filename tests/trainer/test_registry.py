@@ -18,7 +18,8 @@ from agent.bundle import MANIFEST, POWER, PROFIT, load_bundle
 from agent.cli import main
 from agent.errors import BundleError, InputError, StoreError
 from tests.trainer.conftest import Make
-from trainer.registry import DATABASE, Registry
+from trainer.registry import Registry
+from trainer.registry_database import DATABASE
 from trainer.registry_files import writing
 from trainer.registry_promotion import objections, promote
 from trainer.registry_records import Stage
