@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ import numpy as np  # noqa: E402
 from agent.bundle import Bundle, load_bundle  # noqa: E402
 from agent.inference import BundlePredictor, Economics  # noqa: E402
 from benchmarks.judging.accuracy import accuracy, power_model  # noqa: E402
-from benchmarks.judging.farm import WARM_DAYS, Farm, farm, only, plan_of, write_lake  # noqa: E402
+from benchmarks.judging.farm import FIRST, UNREAD_DAYS, WARM_DAYS, Farm, farm, only, plan_of, write_lake  # noqa: E402
 from benchmarks.judging.slope import LIMIT, constant_j_th, middle_of, slopes  # noqa: E402
 from tests.inference.units import covered_units  # noqa: E402
 from trainer.latency import latency as graph_latency  # noqa: E402
@@ -190,10 +191,14 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     found["family"] = bundle.manifest.training.model_family
 
     predict = middle_of(bundle)
+    # Judged after the last day that training saw.
+    first = FIRST + timedelta(days=max(0, options.days - UNREAD_DAYS - int(WARM_DAYS)))
+    days = UNREAD_DAYS + int(WARM_DAYS) + options.test_days
     farms = [
         farm(
-            plan_of(options.test_miners, options.test_days, options.test_variants, seed),
+            plan_of(options.test_miners, days, options.test_variants, seed, first=first),
             folder / f"test-{seed}",
+            unread_days=UNREAD_DAYS,
         )
         for seed in options.test_seeds
     ]
@@ -229,7 +234,7 @@ def main() -> int:
         "--test-variants", type=int, default=16, help="sets of physics of each model, per seed"
     )
     parser.add_argument(
-        "--test-days", type=int, default=28, help=f"of which the first {WARM_DAYS:g} are not judged"
+        "--test-days", type=int, default=8, help="judged, after the last day that training saw"
     )
     parser.add_argument("--shape-rows", type=int, default=3000, help="rows for monotony and money")
     parser.add_argument(

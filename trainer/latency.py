@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ def latency(bundle: Bundle) -> list[dict[str, Any]]:
         found.append(
             {
                 "rows": rows,
-                "power_ms": _quickest(lambda f=features, s=share: bundle.run_power(f, s)),
-                "profit_ms": _quickest(lambda f=features, s=share, m=money: bundle.run_profit(f, s, m)),
+                "power_ms": _quickest(partial(bundle.run_power, features, share)),
+                "profit_ms": _quickest(partial(bundle.run_profit, features, share, money)),
             }
         )
     return found

@@ -37,13 +37,13 @@ def accuracy(bundle: Bundle, farms: Sequence[Farm]) -> dict[str, Any]:
         bounds = np.concatenate([each[place] for each in told])
         known = np.isfinite(truth)
 
-        def judged(own: np.ndarray, truth: np.ndarray = truth, bounds: np.ndarray = bounds) -> dict[str, Any]:
-            return _judged(truth[own], bounds[own], unit[own])
+        def of(own: np.ndarray, truth: np.ndarray = truth, bounds: np.ndarray = bounds) -> dict[str, Any]:
+            return judged(truth[own], bounds[own], unit[own])
 
-        by = {m: judged(own) for m in np.unique(model) for own in (known & (model == m),) if own.any()}
+        by = {m: of(own) for m in np.unique(model) for own in (known & (model == m),) if own.any()}
         inside = [each["coverage"] for each in by.values()]
-        found[name] = judged(known) | {
-            "after_a_change": judged(known & changed),
+        found[name] = of(known) | {
+            "after_a_change": of(known & changed),
             "coverage_by_model_least": min(inside),
             "coverage_by_model_most": max(inside),
             "by_model": by,
@@ -51,7 +51,7 @@ def accuracy(bundle: Bundle, farms: Sequence[Farm]) -> dict[str, Any]:
     return found
 
 
-def _judged(truth: np.ndarray, bounds: np.ndarray, unit: np.ndarray) -> dict[str, Any]:
+def judged(truth: np.ndarray, bounds: np.ndarray, unit: np.ndarray) -> dict[str, Any]:
     off = np.abs(bounds[:, 1] / truth - 1.0)
     inside = ((truth >= bounds[:, 0]) & (truth <= bounds[:, 2])).astype(np.float64)
     return {
