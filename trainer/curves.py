@@ -43,6 +43,7 @@ class FitRows:
         target: [D] logarithm of the quantity over its rated figure, finite.
         weights: [D] above 0.
         at_s: [D] moment of decision.
+        unit: [D] rows that err together.
     """
 
     features: NDArray[np.float32]
@@ -50,6 +51,7 @@ class FitRows:
     target: Floats
     weights: Floats
     at_s: Floats
+    unit: NDArray[np.int64]
 
     def state(self, view: View) -> State:
         """What a curve sees of the rows."""

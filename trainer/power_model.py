@@ -68,7 +68,6 @@ def anchors_of(dataset: Dataset) -> Anchors:
     names: list[str] = []
     ratings: list[tuple[float, float, float]] = []
     groups: list[int] = []
-    units: list[float] = []
     for model, name in enumerate(dataset.models):
         own = (dataset.model == model) & np.isfinite(ths) & np.isfinite(watts)
         if own.sum() < _LEAST_ROWS or len(np.unique(dataset.unit[own])) < _LEAST_UNITS:
@@ -77,13 +76,12 @@ def anchors_of(dataset: Dataset) -> Anchors:
             ratings.append((float(np.log(rating[0])), float(np.log(rating[1])), float(rating[2])))
             groups.append(len(names))
         names.append(name)
-        units.append(float(len(np.unique(dataset.unit[own]))))
     if not names:
         # Too little of anything: one anchor that no rating comes near, so that every unit counts as unknown.
-        names, ratings, groups, units = ["none"], [(-50.0, -50.0, 0.0)], [0], [1.0]
+        names, ratings, groups = ["none"], [(-50.0, -50.0, 0.0)], [0]
     table = np.array(ratings)
     group = np.array(groups, dtype=np.float64)
-    return Anchors(table[:, 0], table[:, 1], table[:, 2], group, tuple(names), np.array(units))
+    return Anchors(table[:, 0], table[:, 1], table[:, 2], group, tuple(names))
 
 
 def fit_curves(family: Family, dataset: Dataset, seed: int, most_rows: int = MOST_FIT_ROWS) -> Curves:
@@ -99,7 +97,12 @@ def fit_curves(family: Family, dataset: Dataset, seed: int, most_rows: int = MOS
         if known.sum() < _LEAST_POWER_ROWS:
             return flat_curve(view, quantity)
         fit = FitRows(
-            rows.features[known], rows.share[known], target[known], weights[known], rows.at_s[known]
+            rows.features[known],
+            rows.share[known],
+            target[known],
+            weights[known],
+            rows.at_s[known],
+            rows.unit[known],
         )
         return fit_curve(family, quantity, view, fit, seed)
 

@@ -20,6 +20,7 @@ from agent.errors import BundleError
 from trainer import report_plots as plots
 from trainer.dataset import Dataset
 from trainer.evaluation import Evaluation, evaluate
+from trainer.latency import latency
 from trainer.learn import Learned
 from trainer.report_comparison import compare_on_rows
 from trainer.report_figures import (
@@ -58,7 +59,7 @@ def build_report(
     comparison = None
     if in_use is not None:
         comparison = _compared(bundle, evaluation, learned, dataset, in_use)
-    return document(bundle.manifest, evaluation, comparison)
+    return document(bundle.manifest, evaluation, comparison) | {"latency": latency(bundle)}
 
 
 def _compared(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.curves import FitRows, Quantity, ranked
 from trainer.graph import Floats, Ops, Value
@@ -27,7 +28,7 @@ _HUBER = 2.0
 _HUBER_STEPS = (4, 4, 2, 1)
 _LEAST_SPARSE_ROWS = 10_000
 # How many units weigh as much as the belief that a hardware model is like the others.
-MODEL_PENALTY = 1.0
+MODEL_PENALTY = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,14 @@ class RidgeCurve:
 
 def fit_ridge(quantity: Quantity, view: View, rows: FitRows, basis: Basis, penalty: float) -> RidgeCurve:
     """Fit one curve; `penalty` is per row and standardised column."""
-    columns = np.asarray(rows.state(view).columns, dtype=np.float64)
+    state = rows.state(view)
+    columns = np.asarray(state.columns, dtype=np.float64)
     pairs = active_pairs(view, basis)
     values = basis.values(view, rows.share)
     design = columns[:, [q for q, _ in pairs]] * values[:, [p for _, p in pairs]]
     wanted = rows.target - nominal_log(quantity, rows.share)
-    found = ridge(design, wanted, rows.weights, penalty + _model_penalty(view, pairs))
+    own = _model_penalty(state.members, rows.unit)
+    found = ridge(design, wanted, rows.weights, penalty + own[[q for q, _ in pairs]])
     table = np.zeros((columns.shape[1], values.shape[1]))
     spread = np.zeros(columns.shape[1])
     for j, (q, p) in enumerate(pairs):
@@ -77,10 +80,14 @@ def fit_ridge(quantity: Quantity, view: View, rows: FitRows, basis: Basis, penal
     return RidgeCurve(quantity, view, basis, table, spread)
 
 
-def _model_penalty(view: View, pairs: list[tuple[int, int]]) -> Floats:
-    """Extra penalty of each pair: what a hardware model has of its own is as sure as it has units."""
-    own = np.array([0.0] * len(STATE) + list(MODEL_PENALTY / view.anchors.units) * 2)
-    return own[[q for q, _ in pairs]]
+def _model_penalty(members: Floats, unit: NDArray[np.int64]) -> Floats:
+    """[Q] extra penalty of each state column: what a model has of its own is as sure as it has units.
+
+    Only units of which this quantity is known count.
+    """
+    seen = [len(np.unique(unit[own > 0.0])) for own in members.T]
+    own = MODEL_PENALTY / np.maximum(np.array(seen, dtype=np.float64), 1.0)
+    return np.concatenate([np.zeros(len(STATE)), own, own])
 
 
 def ridge(design: Floats, target: Floats, weights: Floats, penalty: Floats | float) -> Floats:

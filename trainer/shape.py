@@ -44,7 +44,6 @@ class Anchors:
         log_ths, log_w, vendor: [A] of each distinct rating.
         group: [A] index of its hardware model.
         names: [H] hardware models.
-        units: [H] how many units of each were seen.
     """
 
     log_ths: Floats
@@ -52,7 +51,6 @@ class Anchors:
     vendor: Floats
     group: Floats
     names: tuple[str, ...]
-    units: Floats
 
     def kinds(self) -> NDArray[np.int64]:
         """[H] vendor of each hardware model: what can be set and measured is alike within one."""

@@ -186,6 +186,14 @@ def test_both_files_are_written_and_read_back(
     assert (folder / "report.html").stat().st_size < 1_500_000
 
 
+def test_the_report_says_how_long_the_graphs_take_for_a_row_a_farm_and_all_its_candidates(
+    report: dict[str, Any],
+) -> None:
+    assert [entry["rows"] for entry in report["latency"]] == [1, 1_000, 60_000]
+    assert report["latency"][-1]["power_ms"] > report["latency"][0]["power_ms"] > 0.0
+    assert "60,000 rows: power" in render(report)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"format_version": 1}', "[" * 100_000])
 def test_a_report_that_cannot_be_read_is_as_good_as_none(text: str, make: Make) -> None:
     folder = make(6)

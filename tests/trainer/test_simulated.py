@@ -10,6 +10,8 @@ import pytest
 from agent.bundle import Bundle, load_bundle
 from agent.cli import main
 from benchmarks import models as bench
+from benchmarks.judging.farm import Farm
+from benchmarks.judging.slope import Curve, moments
 
 STEP_S = 600
 
@@ -26,7 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def unseen(tmp_path_factory: pytest.TempPathFactory) -> bench.Farm:
+def unseen(tmp_path_factory: pytest.TempPathFactory) -> Farm:
     return bench.farm(
         bench.plan_of(78, 16, 2, 1234, step_s=STEP_S),
         tmp_path_factory.mktemp("other") / "lake",
@@ -35,11 +37,11 @@ def unseen(tmp_path_factory: pytest.TempPathFactory) -> bench.Farm:
 
 
 @pytest.fixture(scope="module")
-def curve(bundle: Bundle) -> bench.Curve:
+def curve(bundle: Bundle) -> Curve:
     return bench.middle_of(bundle)
 
 
-def test_median_error_and_coverage_on_an_unseen_farm(bundle: Bundle, unseen: bench.Farm) -> None:
+def test_median_error_and_coverage_on_an_unseen_farm(bundle: Bundle, unseen: Farm) -> None:
     found = bench.accuracy(bundle, [unseen])
     for quantity in ("hashrate", "power"):
         assert found[quantity]["median_error"] < 0.02
@@ -47,9 +49,7 @@ def test_median_error_and_coverage_on_an_unseen_farm(bundle: Bundle, unseen: ben
         assert 0.70 <= found[quantity]["coverage"] <= 0.92
 
 
-def test_the_slope_is_right_over_the_whole_range_on_unseen_physics(
-    unseen: bench.Farm, curve: bench.Curve
-) -> None:
+def test_the_slope_is_right_over_the_whole_range_on_unseen_physics(unseen: Farm, curve: Curve) -> None:
     found = bench.slopes([unseen], curve)
     assert found["units"] > 30
     assert found["median_error"] < 0.08
@@ -57,13 +57,13 @@ def test_the_slope_is_right_over_the_whole_range_on_unseen_physics(
     assert found["units_within_15_percent"] > 0.8
 
 
-def test_a_belief_in_constant_joule_per_terahash_fails_that(unseen: bench.Farm, curve: bench.Curve) -> None:
+def test_a_belief_in_constant_joule_per_terahash_fails_that(unseen: Farm, curve: Curve) -> None:
     found = bench.slopes([unseen], bench.constant_j_th(curve))
     assert found["median_error"] > 0.15
     assert found["units_within_15_percent"] < 0.5
 
 
-def test_nothing_falls_on_a_dense_grid_and_profit_follows_money(bundle: Bundle, unseen: bench.Farm) -> None:
+def test_nothing_falls_on_a_dense_grid_and_profit_follows_money(bundle: Bundle, unseen: Farm) -> None:
     found = bench.shape(bundle, unseen, 2000)
     assert found["rows"] == 2000
     assert found["falls"] == 0
@@ -75,7 +75,7 @@ def test_nothing_falls_on_a_dense_grid_and_profit_follows_money(bundle: Bundle, 
 
 @pytest.mark.slow
 def test_a_hardware_model_left_out_is_told_by_the_others_and_with_wider_intervals(
-    bundle: Bundle, unseen: bench.Farm, tmp_path: Path
+    bundle: Bundle, unseen: Farm, tmp_path: Path
 ) -> None:
     lake = bench.write_lake(bench.plan_of(104, 14, 4, 7, bench.LEFT_OUT, step_s=STEP_S), tmp_path / "lake")
     bench.train(lake, tmp_path / "bundle")
@@ -87,10 +87,10 @@ def test_a_hardware_model_left_out_is_told_by_the_others_and_with_wider_interval
         assert alone[quantity]["median_width"] > known[quantity]["median_width"]
 
 
-def test_the_truth_of_history_is_what_its_telemetry_shows(unseen: bench.Farm) -> None:
+def test_the_truth_of_history_is_what_its_telemetry_shows(unseen: Farm) -> None:
     off = []
     rows = unseen.rows
-    for row, miner in bench.moments(unseen):
+    for row, miner in moments(unseen):
         true = unseen.truth.curve(miner, float(rows.at_s[row]), [float(rows.share[row])])
         off.append((true.hashrate_ths[0] / rows.hashrate_ths[row], true.told_w[0] / rows.power_w[row]))
     rate, power = np.array(off).T
