@@ -120,6 +120,7 @@ def decision_round(
         weight=weights(config.limits, miners),
         protected=protected(config.limits, miners),
         may_change=resting.may_change,
+        off=resting.off,
     )
     limits = Limits(
         cap_w=np.inf,

@@ -31,6 +31,7 @@ class Allocation:
         upper_power_w: [G] what has to stay under the cap.
         over: [G] True where even the least power of every miner is over the cap.
         under: [G] True where the least load could not be reached.
+        raised: [G] True where steps were taken for the least load that are worth nothing.
     """
 
     chosen: Ints
@@ -38,6 +39,7 @@ class Allocation:
     upper_power_w: Floats
     over: Bools
     under: Bools
+    raised: Bools
 
     @property
     def feasible(self) -> bool:
@@ -45,10 +47,13 @@ class Allocation:
         return not self.over.any()
 
 
-def allocate(value: Floats, power_w: Floats, sigma_w: Floats, nodes: Nodes) -> Allocation:
+def allocate(
+    value: Floats, power_w: Floats, sigma_w: Floats, nodes: Nodes, *, fill: bool = True
+) -> Allocation:
     """Maximise total value under the caps. Equal value: the lower power.
 
     Args:
+        fill: False for who only asks for the prices.
         value, power_w, sigma_w: [N,K]; NaN value marks a candidate that may not be taken. Sigma is the
             standard deviation of predicted power.
     """
@@ -63,13 +68,13 @@ def allocate(value: Floats, power_w: Floats, sigma_w: Floats, nodes: Nodes) -> A
     for g in range(len(nodes.names) - 1, -1, -1):
         if np.isfinite(nodes.cap_w[g]):
             price[g] = _cut(steps, taken, added, nodes, base, g)
-    _raise(steps, taken, added, nodes, base)
+    raised = _raise(steps, taken, added, nodes, base)
     chosen = _chosen(steps, taken, count)
-    if price.any():
+    if fill and price.any():
         chosen = filled(table, nodes, chosen, price)
     mean, variance = table.at(chosen)
     under = nodes.load(mean, variance, -1.0) < nodes.floor_w - 1e-6
-    return Allocation(chosen, price, nodes.load(mean, variance), over, under)
+    return Allocation(chosen, price, nodes.load(mean, variance), over, under, raised)
 
 
 def _added(steps: Envelope, table: Choices) -> Floats:
@@ -93,7 +98,7 @@ def _cut(
     member = nodes.member[:, g]
     mean = float(base[0][member].sum()) + np.cumsum(steps.power_w[below])
     variance = float(base[1][member].sum()) + np.cumsum(added[below])
-    load = mean + nodes.z * np.sqrt(np.maximum(variance, 0.0))
+    load = mean + nodes.free_z[g] * np.sqrt(np.maximum(variance, 0.0))
     fits = load <= nodes.cap_w[g]
     if fits.all():
         return 0.0
@@ -102,12 +107,14 @@ def _cut(
     return float(steps.slope[below[first]])
 
 
-def _raise(steps: Envelope, taken: Bools, added: Floats, nodes: Nodes, base: tuple[Floats, Floats]) -> None:
-    """Take further steps, the least costly first, below nodes that draw less than they have to."""
+def _raise(steps: Envelope, taken: Bools, added: Floats, nodes: Nodes, base: tuple[Floats, Floats]) -> Bools:
+    """Take further steps, the least costly first, below nodes that draw less than they have to; tells which."""
+    raised = np.zeros(len(nodes.names), dtype=np.bool_)
+    z = nodes.free_z
     for g in np.flatnonzero(np.isfinite(nodes.floor_w))[::-1]:
         member = nodes.member[:, g]
         loads = [_load(steps, taken, added, nodes, base, a) for a in range(len(nodes.names))]
-        missing = nodes.floor_w[g] - (loads[g][0] - nodes.z * np.sqrt(max(loads[g][1], 0.0)))
+        missing = nodes.floor_w[g] - (loads[g][0] - z[g] * np.sqrt(max(loads[g][1], 0.0)))
         if missing <= 0.0:
             continue
         more = np.flatnonzero(~taken & member[steps.miner])
@@ -116,12 +123,14 @@ def _raise(steps: Envelope, taken: Bools, added: Floats, nodes: Nodes, base: tup
         for a, (mean, spread) in enumerate(loads):
             inside = nodes.member[steps.miner[more], a]
             own_p, own_v = np.cumsum(steps.power_w[more] * inside), np.cumsum(added[more] * inside)
-            fits &= mean + own_p + nodes.z * np.sqrt(np.maximum(spread + own_v, 0.0)) <= nodes.cap_w[a]
-        low = loads[g][0] + power - nodes.z * np.sqrt(np.maximum(loads[g][1] + variance, 0.0))
+            fits &= mean + own_p + z[a] * np.sqrt(np.maximum(spread + own_v, 0.0)) <= nodes.cap_w[a]
+        low = loads[g][0] + power - z[g] * np.sqrt(np.maximum(loads[g][1] + variance, 0.0))
         enough = np.flatnonzero(low >= nodes.floor_w[g])
         wanted = int(enough[0]) + 1 if len(enough) else len(more)
         possible = len(more) if fits.all() else int(fits.argmin())
         taken[more[: min(wanted, possible)]] = True
+        raised[g] = min(wanted, possible) > 0
+    return raised
 
 
 def _load(

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.inference import Curves
+from agent.planner.allot import Allotment, allot
 from agent.planner.candidates import Candidates
-from agent.planner.circuits import Band, binding, left_for_miners, step_limits
+from agent.planner.circuits import binding
 from agent.planner.horizon import Outlook, Prospect, Steps, look_ahead
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon, Margins
-from agent.planner.nodes import Nodes
-from agent.planner.priorities import allocate_by_priority
-from agent.planner.schedule import Shared, go_through, price_limits
+from agent.planner.schedule import go_through, price_limits
+from agent.planner.shared import Shared, share
 from agent.planner.wear import look_ahead_within
 
 Floats = NDArray[np.float64]
@@ -76,6 +76,8 @@ class Plan:
         path: [N,T] column planned for each step of the horizon, -1 where nothing can be said.
         power_price_usd_per_w_day: [N] what limits make a watt worth where a miner hangs; 0 where none binds.
         bound_by: [N] name of the place whose limit holds a miner back, or None.
+        bound_how: [N] which limit of it: cap, demand event, demand charge, ramp or least load; or None.
+        unmet: [T] name of the place whose cap cannot be kept in a step, or None.
         upper_power_w: planned draw of all miners at the stated confidence.
         feasible: False where even the safest plan exceeds a cap.
         left_out: number of miners not up for decision, by reason.
@@ -94,6 +96,8 @@ class Plan:
     path: Ints
     power_price_usd_per_w_day: Floats
     bound_by: tuple[str | None, ...]
+    bound_how: tuple[str | None, ...]
+    unmet: tuple[str | None, ...]
     upper_power_w: float
     feasible: bool
     left_out: dict[str, int]
@@ -132,14 +136,17 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     mean_w = np.nan_to_num(curves.power_w[:, :, 1])
     sigma_w = np.nan_to_num((curves.power_w[:, :, 2] - curves.power_w[:, :, 0]) / _WIDTH_80)
     draw = np.where(np.isfinite(fleet.present_power_w), fleet.present_power_w, fleet.rated_power_w)
-    shared = _shared(power, draw, sigma_w, limits.cap_z, here, free, len(ahead))
+    # Of a present setting that nothing foresees, what it draws is known all the same.
+    unforeseen = known_now & ~np.isfinite(curves.power_w[rows, here, 1])
+    mean_w[rows[unforeseen], here[unforeseen]] = draw[unforeseen]
+    shared = share(power, draw, mean_w, sigma_w, limits.cap_z, free, 3600.0 * ahead.step_h, len(ahead))
     budget_steps = round(_DAY_H / ahead.step_h)
 
     def solve(given: Prospect) -> Outlook:
-        return look_ahead_within(given, fleet.restarts_left, budget_steps, keep_values=power.limited)
+        return look_ahead_within(given, fleet.restarts_left, budget_steps, keep_values=shared.limited)
 
     price, outlook = None, solve(prospect)
-    if power.limited:
+    if shared.limited:
         price, outlook = price_limits(prospect, outlook, shared, solve)
     change = _change_usd(prospect)
     gain = np.sort(
@@ -157,16 +164,15 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         # The limits of this step take the place of their price.
         worth += price[:, 0][:, None] * mean_w * _KWH_PER_W_DAY
     worth[~free] = np.nan
-    found = allocate_by_priority(worth, mean_w, sigma_w, shared.nodes, power.weight, power.protected)
-    if not found.feasible:
-        # Under the caps first: changes that do not pay, holds and the wear budget give way.
-        staying = np.zeros((count, width), dtype=np.bool_)
-        staying[rows[known_now], table.current[known_now]] = True
-        everything = np.where(may_enter | staying, np.nan_to_num(middle), np.nan)
-        everything[~free] = np.nan
-        found = allocate_by_priority(everything, mean_w, sigma_w, shared.nodes, power.weight, power.protected)
+    # What the hardware permits, where a limit cannot be kept with changes that pay, holds and wear budgets.
+    anything = np.where(may_enter & power.may_change[:, :1], np.nan_to_num(middle), np.nan)
+    anything[rows, here] = np.nan_to_num(middle[rows, here])
+    anything[rows[hot_now], here[hot_now]] = np.nan
+    anything[~free] = np.nan
+    nodes = shared.nodes(0, shared.draw(table.current))
+    found = allot(shared, nodes, table.current, worth, anything)
 
-    chosen = np.where(found.chosen >= 0, found.chosen, table.current)
+    chosen = found.chosen
     moved = (chosen != table.current) & (chosen >= 0) & free
     pick = np.maximum(chosen, 0)
     lasts = outlook.lasts[rows, pick]
@@ -175,17 +181,21 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     taken = np.where(moved[:, None], np.sort(profit[rows, pick] - profit[rows, here], axis=1), 0.0)
     less = mean_w[rows, pick] < mean_w[rows, here]
     pays_alone = gain[rows, pick, 0] > limits.minimum_gain_usd_per_day
-    paid = np.where(shared.nodes.member, found.price, 0.0).max(axis=1)
+    member = power.tree.member()
+    paid = np.where(member, found.price, 0.0).max(axis=1)
     curtailed = moved & less & ~pays_alone & (paid > 0.0)
-    bound = binding(power.tree, found.price, found.over)
-    path = outlook.path.copy()
+    bound, how = _bound(power, found, worth, mean_w)
+    path, unmet = outlook.path.copy(), np.full(len(ahead), -1)
     different = path[:, 0] != chosen
-    if power.limited and (price is not None or different.any()):
+    if shared.limited and (price is not None or different.any()):
         dearer = np.zeros(path.shape) if price is None else price
-        path = go_through(prospect, outlook, dearer, shared, pick, fleet.restarts_left, budget_steps)
+        course = go_through(prospect, outlook, dearer, shared, pick, fleet.restarts_left, budget_steps)
+        path, unmet = course.path, course.unmet
     else:
         path[different] = chosen[different, None]
     path[~known_now] = -1
+    if found.over.any():
+        unmet[0] = int(found.over.argmax())
     left_out = Counter(reason for reason in fleet.held_back if reason is not None)
     left_out["present setting unknown"] += int(
         (~known_now & np.array([r is None for r in fleet.held_back])).sum()
@@ -204,8 +214,10 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         path=path,
         power_price_usd_per_w_day=paid,
         bound_by=tuple(power.tree.names[g] if g >= 0 and free[i] else None for i, g in enumerate(bound)),
-        upper_power_w=float(found.upper_power_w[0]) + float(draw[~free].sum()),
-        feasible=found.feasible,
+        bound_how=tuple(words if free[i] else None for i, words in enumerate(how)),
+        unmet=tuple(power.tree.names[g] if g >= 0 else None for g in unmet),
+        upper_power_w=_upper_w(shared, chosen) + float(draw[~free].sum()),
+        feasible=not found.over.any(),
         left_out={reason: n for reason, n in left_out.items() if n},
     )
 
@@ -260,25 +272,39 @@ def _after(prospect: Prospect, ahead: Horizon) -> Floats:
     return np.asarray(np.maximum(values.stay[0], best))
 
 
-def _shared(
-    power: SitePower, draw: Floats, sigma_w: Floats, z: float, here: Ints, free: Bools, steps: int
-) -> Shared:
-    """The limits of every step, of the miners that are up for decision. Ramps are kept from now on only."""
+def _bound(
+    power: SitePower, found: Allotment, worth: Floats, power_w: Floats
+) -> tuple[Ints, list[str | None]]:
+    """[N] the place whose limit shapes each miner's choice, -1 for none, and which limit that is."""
     tree = power.tree
-    fixed = np.where(free, 0.0, draw)
-    spread = np.where(free, sigma_w[np.arange(len(here)), here], 0.0)
-    margin = z * np.sqrt(tree.sums(spread**2))
-    now = step_limits(tree, tree.sums(draw) * power.pue, power.ramp_s, margin_w=margin, pue=power.pue)
-    later = Band(
-        np.broadcast_to(tree.cap_w, (steps, len(tree.names))),
-        np.broadcast_to(tree.floor_w, (steps, len(tree.names))),
-    )
-    later = left_for_miners(tree, later.within(power.event_cap_w), fixed, power.pue)
-    first = left_for_miners(tree, now.within(power.event_cap_w[0]), fixed, power.pue)
-    nodes = Nodes(tree.member(), first.cap_w, first.floor_w, z, tree.names)
-    cap_w, floor_w = later.cap_w.copy(), later.floor_w.copy()
-    cap_w[0], floor_w[0] = first.cap_w, first.floor_w
-    return Shared(nodes, cap_w, floor_w, sigma_w, power.weight, power.protected, free)
+    bound = binding(tree, found.price, found.over)
+    rows = np.arange(len(bound))
+    best = np.where(np.isfinite(worth), worth, -np.inf).argmax(axis=1)
+    pushed = (power_w[rows, found.chosen] > power_w[rows, best]) & np.isfinite(worth[rows, best])
+    raised = tree.member() & found.raised
+    outer = np.where(raised.any(axis=1) & pushed & (bound < 0), raised.argmax(axis=1), -1)
+    how: list[str | None] = []
+    for own, up in zip(bound, outer, strict=True):
+        if own >= 0:
+            how.append(_which_cap(power, found, int(own)))
+        elif up >= 0:
+            how.append("least load" if np.isfinite(tree.floor_w[up]) else "ramp")
+        else:
+            how.append(None)
+    return np.where(bound >= 0, bound, outer), how
+
+
+def _which_cap(power: SitePower, found: Allotment, g: int) -> str:
+    if not (found.cap_binds[g] or found.over[g]):
+        return "ramp"
+    return "demand event" if power.event_cap_w[0, g] < power.tree.cap_w[g] else "cap"
+
+
+def _upper_w(shared: Shared, chosen: Ints) -> float:
+    """What the miners that are up for decision draw together, at the stated confidence."""
+    rows, pick = np.flatnonzero(shared.free), chosen[shared.free]
+    variance = float((shared.sigma_w[rows, pick] ** 2).sum())
+    return float(shared.power_w[rows, pick].sum()) + shared.z * sqrt(variance)
 
 
 def _change_usd(prospect: Prospect) -> Floats:

@@ -26,14 +26,14 @@ from agent.setting import Setting
 
 # Of the store's states.
 ROUND_STATE = "round"
-VERSION = 1
+VERSION = 2
 MOST_BYTES = 64 * 1024 * 1024
 _TABLE = ("shares", "stops", "loss_h", "wake_loss_h", "settle_s", "restarts", "wears", "permitted")
 _COLUMNS = ("current", "nominal")
 _CURVES = ("hashrate_ths", "power_w", "chip_temp_c", "profit_usd_per_day")
 _LIMITS = ("cap_w", "cap_z", "minimum_gain_usd_per_day", "hold_h", "restart_usd")
 _TREE = ("parent", "leaf", "cap_w", "floor_w", "ramp_up_w_per_s", "ramp_down_w_per_s")
-_SITE = ("event_cap_w", "weight", "protected", "may_change")
+_SITE = ("event_cap_w", "weight", "protected", "may_change", "off")
 _FLEET = ("chip_max_c", "present_power_w", "rated_power_w", "restarts_left", "held_h")
 
 
@@ -152,7 +152,7 @@ def _limits(facts: dict[str, Any], arrays: dict[str, NDArray[Any]], count: int) 
     tree = PowerTree(tuple(facts["site"]["names"]), **{name: arrays[f"tree_{name}"] for name in _TREE})
     steps, places = len(arrays["price"]), len(tree.names)
     _expect(tree.leaf, "leaf", (count,))
-    shapes = ((steps, places), (count,), (count,), (count, steps))
+    shapes = ((steps, places), (count,), (count,), (count, steps), (count, steps))
     for name, shape in zip(_SITE, shapes, strict=True):
         _expect(arrays[f"site_{name}"], name, shape)
     site = SitePower(

@@ -97,6 +97,7 @@ def random_site(rng: np.random.Generator, given_fleet: Fleet, steps: int) -> Sit
         weight=rng.uniform(0.5, 2.0, miners),
         protected=rng.random(miners) < 0.1,
         may_change=np.ones((miners, steps), dtype=np.bool_),
+        off=np.zeros((miners, steps), dtype=np.bool_),
     )
 
 

@@ -1,0 +1,139 @@
+"""One step of a plan under the limits of a site: who takes what, and what gives way where not all can be kept.
+
+First caps, then ramps, then least loads are kept, then holds, wear budgets and what a change must bring.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.planner.allocate import Allocation
+from agent.planner.nodes import Nodes
+from agent.planner.priorities import allocate_by_priority
+from agent.planner.shared import Shared
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+# A limit missed by no more than this is kept.
+_SLACK_W = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Allotment:
+    """What each miner takes at one step.
+
+    Args:
+        chosen: [N] column; that of before for miners that are not up for decision.
+        price: [G] value of one more watt at each place.
+        over: [G] True where a cap is not kept.
+        raised: [G] True where power is drawn that earns nothing, for a least load or a ramp.
+        cap_binds: [G] True where it is the cap that asks for `price`, and not the ramp.
+    """
+
+    chosen: Ints
+    price: Floats
+    over: Bools
+    raised: Bools
+    cap_binds: Bools
+
+
+def allot(shared: Shared, nodes: Nodes, at: Ints, own: Floats, anything: Floats) -> Allotment:
+    """Share out the power of one step.
+
+    Args:
+        nodes: the limits.
+        at: [N] the settings before.
+        own: [N,K] worth of the candidates that may be taken; NaN for others and for miners that are not up
+            for decision.
+        anything: [N,K] what every candidate earns that the hardware permits, with holds, wear and what a
+            change must bring set aside; NaN for others.
+    """
+    found = _share(shared, nodes, own)
+    taken = _taken(found, at)
+    missed = _missed(shared, nodes, taken)
+    if any(missed):
+        taken, found = _least_missed(shared, nodes, at, own, anything, taken, found)
+    place, count = shared.place, len(shared.tree.names)
+    is_ramp = np.diff(place, prepend=-1) == 0
+    price, by_cap = np.zeros(count), np.zeros(count)
+    np.maximum.at(price, place, found.price)
+    np.maximum.at(by_cap, place, np.where(is_ramp, 0.0, found.price))
+    mean, variance = _power(shared, taken)
+    over, raised = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
+    over[place[(nodes.load(mean, variance) > nodes.cap_w + _SLACK_W) & ~is_ramp]] = True
+    raised[place[found.raised]] = True
+    return Allotment(taken, price, over, raised, by_cap >= price)
+
+
+def _share(shared: Shared, nodes: Nodes, value: Floats) -> Allocation:
+    return allocate_by_priority(value, shared.power_w, shared.sigma_w, nodes, shared.weight, shared.protected)
+
+
+def _taken(found: Allocation, at: Ints) -> Ints:
+    return np.where(found.chosen >= 0, found.chosen, at)
+
+
+def _power(shared: Shared, chosen: Ints) -> tuple[Floats, Floats]:
+    """Mean and variance [N] of the miners that are up for decision."""
+    rows, pick = np.arange(len(chosen)), np.maximum(chosen, 0)
+    here = shared.free & (chosen >= 0)
+    return (
+        np.where(here, shared.power_w[rows, pick], 0.0),
+        np.where(here, shared.sigma_w[rows, pick] ** 2, 0.0),
+    )
+
+
+def _missed(shared: Shared, nodes: Nodes, chosen: Ints) -> tuple[float, float, float]:
+    """W by which caps, ramps and least loads are missed in all, in order of what goes first."""
+    mean, variance = _power(shared, chosen)
+    above = np.maximum(nodes.load(mean, variance) - nodes.cap_w, 0.0)
+    below = np.maximum(nodes.floor_w - nodes.load(mean, variance, -1.0), 0.0)
+    is_ramp = np.diff(shared.place, prepend=-1) == 0
+    amounts = (above[~is_ramp].sum(), (above + below)[is_ramp].sum(), below[~is_ramp].sum())
+    caps, ramps, floors = (float(w) if w > _SLACK_W else 0.0 for w in amounts)
+    return caps, ramps, floors
+
+
+def _least_missed(
+    shared: Shared, nodes: Nodes, at: Ints, own: Floats, anything: Floats, taken: Ints, found: Allocation
+) -> tuple[Ints, Allocation]:
+    """Of what can be done where a limit is missed, the first that misses least."""
+    rows = np.arange(len(at))
+    # One that may not stay where it is does not.
+    stays = np.isfinite(own[rows, np.maximum(at, 0)])
+    tried = [(taken, found)]
+
+    def or_still(chosen: Ints, by: Allocation) -> None:
+        tried.append((chosen, by))
+        below = nodes.member[:, shared.broken(chosen, nodes)].any(axis=1)
+        tried.append((np.where(below & stays, at, chosen), by))
+        tried.append((np.where(stays, at, chosen), by))
+
+    or_still(taken, found)
+    best = min(tried, key=lambda one: _missed(shared, nodes, one[0]))
+    if any(_missed(shared, nodes, best[0])):
+        given_up = _released(shared, nodes, at, own, anything, taken)
+        again = _share(shared, nodes, given_up)
+        or_still(_taken(again, at), again)
+        best = min(tried, key=lambda one: _missed(shared, nodes, one[0]))
+    return best
+
+
+def _released(shared: Shared, nodes: Nodes, at: Ints, own: Floats, anything: Floats, taken: Ints) -> Floats:
+    """The worths with holds, wear and gain given up below the nodes that miss a limit, towards it only."""
+    mean, variance = _power(shared, taken)
+    over = np.asarray(nodes.load(mean, variance) > nodes.cap_w + _SLACK_W)
+    under = np.asarray(nodes.load(mean, variance, -1.0) < nodes.floor_w - _SLACK_W)
+    rows = np.arange(len(at))
+    present = shared.power_w[rows, np.maximum(at, 0)][:, None]
+    down = nodes.member[:, over].any(axis=1)[:, None] & (shared.power_w <= present)
+    up = nodes.member[:, under].any(axis=1)[:, None] & (shared.power_w >= present)
+    concerned = nodes.member[:, over | under].any(axis=1)
+    loose = np.where(np.isfinite(own) | down | up, anything, np.nan)
+    alone = np.arange(own.shape[1]) == taken[:, None]
+    return np.where(concerned[:, None], loose, np.where(alone, own, np.nan))
