@@ -108,7 +108,7 @@ def _cut(
 
 
 def _raise(steps: Envelope, taken: Bools, added: Floats, nodes: Nodes, base: tuple[Floats, Floats]) -> Bools:
-    """Take further steps, the least costly first, below nodes that draw less than they have to; tells which."""
+    """Take further steps, least costly first, below nodes that draw less than they have to; tells which."""
     raised = np.zeros(len(nodes.names), dtype=np.bool_)
     z = nodes.free_z
     for g in np.flatnonzero(np.isfinite(nodes.floor_w))[::-1]:

@@ -1,10 +1,11 @@
-"""One step of a plan under the limits of a site: who takes what, and what gives way where not all can be kept.
+"""One step of a plan under the limits of a site: who takes what, and what gives way where not all is kept.
 
 First caps, then ramps, then least loads are kept, then holds, wear budgets and what a change must bring.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,7 @@ class Allotment:
     cap_binds: Bools
 
 
-def allot(shared: Shared, nodes: Nodes, at: Ints, own: Floats, anything: Floats) -> Allotment:
+def allot(shared: Shared, nodes: Nodes, at: Ints, own: Floats, instead: Sequence[Floats]) -> Allotment:
     """Share out the power of one step.
 
     Args:
@@ -50,14 +51,14 @@ def allot(shared: Shared, nodes: Nodes, at: Ints, own: Floats, anything: Floats)
         at: [N] the settings before.
         own: [N,K] worth of the candidates that may be taken; NaN for others and for miners that are not up
             for decision.
-        anything: [N,K] what every candidate earns that the hardware permits, with holds, wear and what a
-            change must bring set aside; NaN for others.
+        instead: [N,K] each, what candidates earn where `own` cannot keep the limits, NaN for others: first
+            those that holds and wear budgets allow, last all that the hardware permits.
     """
     found = _share(shared, nodes, own)
     taken = _taken(found, at)
     missed = _missed(shared, nodes, taken)
     if any(missed):
-        taken, found = _least_missed(shared, nodes, at, own, anything, taken, found)
+        taken, found = _least_missed(shared, nodes, at, own, instead, taken, found)
     place, count = shared.place, len(shared.tree.names)
     is_ramp = np.diff(place, prepend=-1) == 0
     price, by_cap = np.zeros(count), np.zeros(count)
@@ -100,7 +101,13 @@ def _missed(shared: Shared, nodes: Nodes, chosen: Ints) -> tuple[float, float, f
 
 
 def _least_missed(
-    shared: Shared, nodes: Nodes, at: Ints, own: Floats, anything: Floats, taken: Ints, found: Allocation
+    shared: Shared,
+    nodes: Nodes,
+    at: Ints,
+    own: Floats,
+    instead: Sequence[Floats],
+    taken: Ints,
+    found: Allocation,
 ) -> tuple[Ints, Allocation]:
     """Of what can be done where a limit is missed, the first that misses least."""
     rows = np.arange(len(at))
@@ -116,24 +123,27 @@ def _least_missed(
 
     or_still(taken, found)
     best = min(tried, key=lambda one: _missed(shared, nodes, one[0]))
-    if any(_missed(shared, nodes, best[0])):
-        given_up = _released(shared, nodes, at, own, anything, taken)
-        again = _share(shared, nodes, given_up)
+    for given_up in instead:
+        if not any(_missed(shared, nodes, best[0])):
+            break
+        again = _share(shared, nodes, _released(shared, nodes, at, own, given_up, taken))
         or_still(_taken(again, at), again)
         best = min(tried, key=lambda one: _missed(shared, nodes, one[0]))
     return best
 
 
-def _released(shared: Shared, nodes: Nodes, at: Ints, own: Floats, anything: Floats, taken: Ints) -> Floats:
-    """The worths with holds, wear and gain given up below the nodes that miss a limit, towards it only."""
+def _released(shared: Shared, nodes: Nodes, at: Ints, own: Floats, given_up: Floats, taken: Ints) -> Floats:
+    """The worths given up below the nodes that miss a limit, for candidates towards it only."""
     mean, variance = _power(shared, taken)
     over = np.asarray(nodes.load(mean, variance) > nodes.cap_w + _SLACK_W)
     under = np.asarray(nodes.load(mean, variance, -1.0) < nodes.floor_w - _SLACK_W)
+    # Who stays keeps every ramp, so nobody has to move for one.
+    under &= np.diff(shared.place, prepend=-1) != 0
     rows = np.arange(len(at))
     present = shared.power_w[rows, np.maximum(at, 0)][:, None]
     down = nodes.member[:, over].any(axis=1)[:, None] & (shared.power_w <= present)
     up = nodes.member[:, under].any(axis=1)[:, None] & (shared.power_w >= present)
     concerned = nodes.member[:, over | under].any(axis=1)
-    loose = np.where(np.isfinite(own) | down | up, anything, np.nan)
+    loose = np.where(np.isfinite(own) | down | up, given_up, np.nan)
     alone = np.arange(own.shape[1]) == taken[:, None]
     return np.where(concerned[:, None], loose, np.where(alone, own, np.nan))

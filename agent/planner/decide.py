@@ -128,7 +128,7 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     may_enter = foreseen & table.permitted & ~too_hot
     possible = may_enter & ~worn_out
     # Too hot where it stands: any permitted cooler setting may be taken, whatever it costs.
-    hot_now = too_hot[rows, here] & free & possible.any(axis=1)
+    hot_now = too_hot[rows, here] & free & (possible & power.may_change[:, :1]).any(axis=1)
 
     prospect = replace(
         _prospect(fleet, margins, ahead, limits, may_enter & free[:, None]), may_change=power.may_change
@@ -164,13 +164,15 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         # The limits of this step take the place of their price.
         worth += price[:, 0][:, None] * mean_w * _KWH_PER_W_DAY
     worth[~free] = np.nan
-    # What the hardware permits, where a limit cannot be kept with changes that pay, holds and wear budgets.
+    # Where a limit cannot be kept with changes that pay: what holds and wear budgets allow, then all that
+    # the hardware permits.
     anything = np.where(may_enter & power.may_change[:, :1], np.nan_to_num(middle), np.nan)
-    anything[rows, here] = np.nan_to_num(middle[rows, here])
-    anything[rows[hot_now], here[hot_now]] = np.nan
-    anything[~free] = np.nan
+    within = np.where(worn_out | held[:, None], np.nan, anything)
+    for table_usd in (within, anything):
+        table_usd[rows, here] = np.where(hot_now, np.nan, np.nan_to_num(middle[rows, here]))
+        table_usd[~free] = np.nan
     nodes = shared.nodes(0, shared.draw(table.current))
-    found = allot(shared, nodes, table.current, worth, anything)
+    found = allot(shared, nodes, table.current, worth, [within, anything])
 
     chosen = found.chosen
     moved = (chosen != table.current) & (chosen >= 0) & free
@@ -187,7 +189,7 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     bound, how = _bound(power, found, worth, mean_w)
     path, unmet = outlook.path.copy(), np.full(len(ahead), -1)
     different = path[:, 0] != chosen
-    if shared.limited and (price is not None or different.any()):
+    if shared.limited and (price is not None or different.any() or shared.ramped.any()):
         dearer = np.zeros(path.shape) if price is None else price
         course = go_through(prospect, outlook, dearer, shared, pick, fleet.restarts_left, budget_steps)
         path, unmet = course.path, course.unmet

@@ -118,7 +118,7 @@ def go_through(
                 open_to = may_enter(prospect, step)
                 open_to[rows, at] = True
                 anything = np.where(open_to & shared.free[:, None], money.earning(step), np.nan)
-                found = allot(shared, nodes, at, own, anything)
+                found = allot(shared, nodes, at, own, [anything])
                 target = found.chosen
                 if found.over.any():
                     unmet[step] = int(found.over.argmax())
