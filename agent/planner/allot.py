@@ -124,19 +124,21 @@ def _least_missed(
     or_still(taken, found)
     best = min(tried, key=lambda one: _missed(shared, nodes, one[0]))
     for given_up in instead:
-        if not any(_missed(shared, nodes, best[0])):
+        caps, _, floors = _missed(shared, nodes, best[0])
+        # Who stays keeps every ramp, so nothing is given up for one.
+        if not caps and not floors:
             break
-        again = _share(shared, nodes, _released(shared, nodes, at, own, given_up, taken))
+        again = _share(shared, nodes, _released(shared, nodes, at, own, given_up, best[0]))
         or_still(_taken(again, at), again)
         best = min(tried, key=lambda one: _missed(shared, nodes, one[0]))
     return best
 
 
 def _released(shared: Shared, nodes: Nodes, at: Ints, own: Floats, given_up: Floats, taken: Ints) -> Floats:
-    """The worths given up below the nodes that miss a limit, for candidates towards it only."""
+    """The worths given up below the nodes that miss a limit, for candidates towards it only; others stay."""
     mean, variance = _power(shared, taken)
-    over = np.asarray(nodes.load(mean, variance) > nodes.cap_w + _SLACK_W)
-    under = np.asarray(nodes.load(mean, variance, -1.0) < nodes.floor_w - _SLACK_W)
+    over: Bools = np.asarray(nodes.load(mean, variance) > nodes.cap_w + _SLACK_W)
+    under: Bools = np.asarray(nodes.load(mean, variance, -1.0) < nodes.floor_w - _SLACK_W)
     # Who stays keeps every ramp, so nobody has to move for one.
     under &= np.diff(shared.place, prepend=-1) != 0
     rows = np.arange(len(at))
@@ -146,4 +148,4 @@ def _released(shared: Shared, nodes: Nodes, at: Ints, own: Floats, given_up: Flo
     concerned = nodes.member[:, over | under].any(axis=1)
     loose = np.where(np.isfinite(own) | down | up, given_up, np.nan)
     alone = np.arange(own.shape[1]) == taken[:, None]
-    return np.where(concerned[:, None], loose, np.where(alone, own, np.nan))
+    return np.where(concerned[:, None], loose, np.where(alone, 0.0, np.nan))

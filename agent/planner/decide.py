@@ -167,7 +167,7 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     # Where a limit cannot be kept with changes that pay: what holds and wear budgets allow, then all that
     # the hardware permits.
     anything = np.where(may_enter & power.may_change[:, :1], np.nan_to_num(middle), np.nan)
-    within = np.where(worn_out | held[:, None], np.nan, anything)
+    within = np.where(worn_out | (held & ~hot_now)[:, None], np.nan, anything)
     for table_usd in (within, anything):
         table_usd[rows, here] = np.where(hot_now, np.nan, np.nan_to_num(middle[rows, here]))
         table_usd[~free] = np.nan

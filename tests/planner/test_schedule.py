@@ -211,7 +211,7 @@ def check(seed: int) -> None:
         excused = member[:, short | tight].any(axis=1) | (seen.hot & (step == 0))
         assert (within[rows, at] | ~moved | excused).all(), (step, rows[moved & ~within[rows, at] & ~excused])
         # Least loads: reached where nothing else stands in the way.
-        if not np.isfinite(cap).any() and not np.isfinite(tree.ramp_up_w_per_s).any():
+        if not np.isfinite(seen.cap).any() and not np.isfinite(tree.ramp_up_w_per_s).any():
             reach = seen.bound(seen.extreme(step, seen.may_enter, "most"), -1.0)
             assert (seen.bound(at, -1.0) >= np.minimum(tree.floor_w, reach) - 1e-2).all()
         left -= moved & wear[rows, at]
