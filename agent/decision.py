@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 
 from agent.conditions import Forecast
 from agent.config import SiteConfig
+from agent.demand import DemandMeter
 from agent.features import feature_hash
 from agent.fleet import FleetFrame, Unit
 from agent.inference import Curves, Economics, Predictor
 from agent.learning.live import Learner
 from agent.planner.candidates import Candidates, build_candidates
 from agent.planner.decide import Fleet, Plan, decide
-from agent.planner.keep_events import with_events
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
 from agent.planner.recommend import Context, recommendations
 from agent.planner.snapshot import Snapshot
+from agent.planner.worth_keeping import with_events, with_peak
 from agent.records import Act, Recommendation
 from agent.site import Member, Site
 from agent.site_limits import demand_events, power_tree, protected, rests, weights
@@ -66,6 +67,7 @@ def decision_round(
     busy: set[str],
     present_power_w: Floats,
     learner: Learner,
+    demand: DemandMeter | None = None,
 ) -> Round:
     """Decide for every member of the site.
 
@@ -75,6 +77,7 @@ def decision_round(
         busy: miners with an act that is not settled.
         present_power_w: [N] measured or estimated draw; NaN where unknown.
         learner: what the units themselves have shown.
+        demand: the month's peak so far, where the tariff charges for it.
     """
     now = frame.at
     table = build_candidates(site.choices())
@@ -131,6 +134,9 @@ def decision_round(
     )
     if events:
         limits = replace(limits, site=with_events(events, fleet, horizon, limits, power, now))
+    if demand is not None and limits.site is not None:
+        site_power = with_peak(demand.charge(now), fleet, horizon, limits, limits.site)
+        limits = replace(limits, site=site_power)
     plan = decide(fleet, horizon, limits)
     context = Context(
         site_id=config.site.id,

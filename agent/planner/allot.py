@@ -113,39 +113,39 @@ def _least_missed(
     rows = np.arange(len(at))
     # One that may not stay where it is does not.
     stays = np.isfinite(own[rows, np.maximum(at, 0)])
-    tried = [(taken, found)]
 
-    def or_still(chosen: Ints, by: Allocation) -> None:
-        tried.append((chosen, by))
+    def best(chosen: Ints, by: Allocation) -> tuple[tuple[float, float, float], Ints, Allocation]:
         below = nodes.member[:, shared.broken(chosen, nodes)].any(axis=1)
-        tried.append((np.where(below & stays, at, chosen), by))
-        tried.append((np.where(stays, at, chosen), by))
+        tried = (chosen, np.where(below & stays, at, chosen), np.where(stays, at, chosen))
+        missed = [_missed(shared, nodes, one) for one in tried]
+        least = missed.index(min(missed))
+        return missed[least], tried[least], by
 
-    or_still(taken, found)
-    best = min(tried, key=lambda one: _missed(shared, nodes, one[0]))
+    missed, taken, found = best(taken, found)
     for given_up in instead:
-        caps, _, floors = _missed(shared, nodes, best[0])
         # Who stays keeps every ramp, so nothing is given up for one.
-        if not caps and not floors:
+        if not missed[0] and not missed[2]:
             break
-        again = _share(shared, nodes, _released(shared, nodes, at, own, given_up, best[0]))
-        or_still(_taken(again, at), again)
-        best = min(tried, key=lambda one: _missed(shared, nodes, one[0]))
-    return best
+        again = _share(shared, nodes, _released(shared, nodes, at, own, given_up, taken))
+        other = best(_taken(again, at), again)
+        if other[0] < missed and (other[0][0] < missed[0] or other[0][2] < missed[2]):
+            missed, taken, found = other
+    return taken, found
 
 
 def _released(shared: Shared, nodes: Nodes, at: Ints, own: Floats, given_up: Floats, taken: Ints) -> Floats:
     """The worths given up below the nodes that miss a limit, for candidates towards it only; others stay."""
     mean, variance = _power(shared, taken)
-    over: Bools = np.asarray(nodes.load(mean, variance) > nodes.cap_w + _SLACK_W)
-    under: Bools = np.asarray(nodes.load(mean, variance, -1.0) < nodes.floor_w - _SLACK_W)
+    over: Bools = np.greater(nodes.load(mean, variance), nodes.cap_w + _SLACK_W)
+    under: Bools = np.less(nodes.load(mean, variance, -1.0), nodes.floor_w - _SLACK_W)
     # Who stays keeps every ramp, so nobody has to move for one.
-    under &= np.diff(shared.place, prepend=-1) != 0
+    is_place = np.diff(shared.place, prepend=-1) != 0
+    over, under = over & is_place, under & is_place
     rows = np.arange(len(at))
     present = shared.power_w[rows, np.maximum(at, 0)][:, None]
-    down = nodes.member[:, over].any(axis=1)[:, None] & (shared.power_w <= present)
-    up = nodes.member[:, under].any(axis=1)[:, None] & (shared.power_w >= present)
-    concerned = nodes.member[:, over | under].any(axis=1)
-    loose = np.where(np.isfinite(own) | down | up, given_up, np.nan)
+    down = np.asarray(nodes.member[:, over].any(axis=1))[:, None] & (shared.power_w <= present)
+    up = np.asarray(nodes.member[:, under].any(axis=1))[:, None] & (shared.power_w >= present)
+    concerned = np.asarray(nodes.member[:, over | under].any(axis=1))
     alone = np.arange(own.shape[1]) == taken[:, None]
+    loose = np.where(np.isfinite(own) | alone | down | up, given_up, np.nan)
     return np.where(concerned[:, None], loose, np.where(alone, 0.0, np.nan))

@@ -299,6 +299,8 @@ def _bound(
 def _which_cap(power: SitePower, found: Allotment, g: int) -> str:
     if not (found.cap_binds[g] or found.over[g]):
         return "ramp"
+    if g == 0 and power.peak_w < min(power.event_cap_w[0, g], power.tree.cap_w[g]):
+        return "demand charge"
     return "demand event" if power.event_cap_w[0, g] < power.tree.cap_w[g] else "cap"
 
 

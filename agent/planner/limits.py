@@ -26,6 +26,7 @@ class SitePower:
         weight, protected: [N] as in `agent.planner.priorities`.
         may_change: [N,T] False where a miner is to be left alone (quiet hours, maintenance).
         off: [N,T] True where maintenance has a miner without power.
+        peak_w: cap of the whole site above which the charge on the month's peak costs more than it brings.
     """
 
     tree: PowerTree
@@ -36,6 +37,7 @@ class SitePower:
     protected: Bools
     may_change: Bools
     off: Bools
+    peak_w: float = np.inf
 
     @staticmethod
     def single(miners: int, steps: int, cap_w: float) -> SitePower:
@@ -54,7 +56,7 @@ class SitePower:
     @property
     def limited(self) -> bool:
         """True if any power is limited at all."""
-        return self.tree.limited or bool(np.isfinite(self.event_cap_w).any())
+        return self.tree.limited or bool(np.isfinite(self.event_cap_w).any() or np.isfinite(self.peak_w))
 
     def until(self, steps: int) -> SitePower:
         """The same for the first steps."""
@@ -67,6 +69,7 @@ class SitePower:
             self.protected,
             self.may_change[:, :steps],
             self.off[:, :steps],
+            self.peak_w,
         )
 
 

@@ -129,7 +129,8 @@ def share(
     """
     tree = power.tree
     fixed = np.where(power.off.T | free, 0.0, draw_w)
-    whole = np.broadcast_to(tree.cap_w, (steps, len(tree.names)))
+    whole = np.repeat(tree.cap_w[None], steps, axis=0)
+    whole[:, 0] = np.minimum(whole[:, 0], power.peak_w)
     band = Band(whole, np.broadcast_to(tree.floor_w, whole.shape)).within(power.event_cap_w)
     band = left_for_miners(tree, band, fixed, np.full(steps, power.pue))
     seconds = np.full((steps, 1), step_s)

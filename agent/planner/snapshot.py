@@ -82,7 +82,12 @@ def pack(snapshot: Snapshot) -> bytes:
     arrays |= {name: getattr(fleet, name) for name in _FLEET}
     if limits.site is not None:
         site = limits.site
-        facts["site"] = {"names": site.tree.names, "pue": site.pue, "ramp_s": site.ramp_s}
+        facts["site"] = {
+            "names": site.tree.names,
+            "pue": site.pue,
+            "ramp_s": site.ramp_s,
+            "peak_w": site.peak_w,
+        }
         arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
         arrays |= {f"tree_{name}": getattr(site.tree, name) for name in _TREE}
         arrays |= {f"site_{name}": getattr(site, name) for name in _SITE}
@@ -159,6 +164,7 @@ def _limits(facts: dict[str, Any], arrays: dict[str, NDArray[Any]], count: int) 
         tree=tree,
         pue=float(facts["site"]["pue"]),
         ramp_s=float(facts["site"]["ramp_s"]),
+        peak_w=float(facts["site"]["peak_w"]),
         **{name: arrays[f"site_{name}"] for name in _SITE},
     )
     return replace(plain, site=site)

@@ -15,9 +15,9 @@ from agent.planner.candidates import Candidates
 from agent.planner.circuits import PowerTree
 from agent.planner.decide import Fleet, Plan, decide
 from agent.planner.events import DemandEvent
-from agent.planner.keep_events import with_events
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
+from agent.planner.worth_keeping import with_events
 from agent.setting import Knob, Setting
 from tests.planner.test_plan_money import FULL, LOW, STOP, fleet, horizon
 
@@ -206,8 +206,9 @@ def check(seed: int) -> None:
         short = seen.bound(seen.extreme(step, seen.may_enter & within, "least")) > cap
         highest = seen.extreme(step, seen.may_enter & within, "most")
         short |= seen.bound(highest, -1.0) < np.minimum(tree.floor_w, cap)
-        # Greedy sharing may miss a least load that a cap or a ramp leaves just room for.
-        tight = np.isfinite(tree.floor_w) & (np.isfinite(cap) | np.isfinite(tree.ramp_up_w_per_s)).any()
+        # Greedy sharing may miss a least load that a cap, now or soon, or a ramp leaves just room for.
+        ramps = np.isfinite(tree.ramp_up_w_per_s).any()
+        tight = np.isfinite(tree.floor_w) & bool(np.isfinite(seen.cap).any() or ramps)
         excused = member[:, short | tight].any(axis=1) | (seen.hot & (step == 0))
         assert (within[rows, at] | ~moved | excused).all(), (step, rows[moved & ~within[rows, at] & ~excused])
         # Least loads: reached where nothing else stands in the way.
