@@ -49,6 +49,7 @@ from agent.site import Site
 from agent.store import Store
 from agent.summary import summarise
 from agent.telemetry import PollResult
+from agent.trials import trials_of
 
 log = logging.getLogger(__name__)
 _SAVE_STATE_EVERY_S = 600.0
@@ -165,10 +166,13 @@ class Cycle:
             log.warning("%s", problem)
         measured = frame.columns["power_w"]
         hours = max(24.0, self._config.limits.minimum_hold_h)
+        acts = self._store.acts(since=now - timedelta(hours=hours + 24.0), limit=100_000)
+        exploring = self._config.learning.explore.enabled
+        approved = [r for r in self._store.recommendations("approved") if r.changes_setting]
         # A change that is approved or under way is not decided on again, and what it will draw is taken.
         under_way: list[Act | Recommendation] = [
             *self._store.open_acts(),
-            *(r for r in self._store.recommendations("approved") if r.changes_setting),
+            *approved,
         ]
         draw = np.where(np.isfinite(measured), measured, estimated)
         rows = {unit.miner_id: i for i, unit in enumerate(units)}
@@ -184,11 +188,12 @@ class Cycle:
             features,
             predictor,
             self._money.forecast(now, self._config.decide.horizon_h),
-            self._store.acts(since=now - timedelta(hours=hours), limit=100_000),
+            acts,
             {change.miner_id for change in under_way},
             draw,
             self._learner,
             self._demand,
+            trials_of(acts, approved, self._store.recommendation, now) if exploring else None,
         )
         self._decided_at = now
         self._proposals.keep(self._round.recommendations)

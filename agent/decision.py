@@ -31,6 +31,7 @@ from agent.planner.worth_keeping import with_events, with_peak
 from agent.records import Act, Recommendation
 from agent.site import Member, Site
 from agent.site_limits import demand_events, power_tree, protected, rests, weights
+from agent.trials import Trials, offers
 
 Floats = NDArray[np.float64]
 # A unit that has just started says nothing yet about what its setting brings.
@@ -68,6 +69,7 @@ def decision_round(
     present_power_w: Floats,
     learner: Learner,
     demand: DemandMeter | None = None,
+    trials: Trials | None = None,
 ) -> Round:
     """Decide for every member of the site.
 
@@ -78,6 +80,7 @@ def decision_round(
         present_power_w: [N] measured or estimated draw; NaN where unknown.
         learner: what the units themselves have shown.
         demand: the month's peak so far, where the tariff charges for it.
+        trials: what was tried of late to learn from it.
     """
     now = frame.at
     table = build_candidates(site.choices())
@@ -112,6 +115,9 @@ def decision_round(
         held_back=held_back,
         restarts_left=_restarts_left(site.members, config, recent, now),
         held_h=np.array([_hours(until, now) for until in held_until], dtype=np.float64),
+        trying=np.array([m.miner_id in trials.trying for m in site.members], dtype=np.bool_)
+        if trials
+        else None,
     )
     events = demand_events(config.limits, now)
     power = SitePower(
@@ -148,6 +154,11 @@ def decision_round(
         feature_hash=feature_hash(),
     )
     found = recommendations(units, fleet, plan, limits, context)
+    if trials is not None and config.learning.enabled:
+        explore = config.learning.explore
+        found += offers(
+            units, learner.state, fleet, plan, horizon, limits, explore, trials.spent_usd, context
+        )
     shown = tuple(
         f"in hold until {until:%H:%M} UTC" if reason is None and until is not None and until > now else reason
         for reason, until in zip(held_back, held_until, strict=True)

@@ -47,6 +47,7 @@ class Fleet:
         held_back: per miner, why it may not be moved now (unreachable, observe ...), or None.
         restarts_left: [N] restarts that the wear budget still allows within the next day.
         held_h: [N] hours for which the present setting must still be held.
+        trying: [N] True where the present setting was entered to learn from it; leaving it may pay unsurely.
     """
 
     candidates: Candidates
@@ -58,6 +59,7 @@ class Fleet:
     held_back: tuple[str | None, ...]
     restarts_left: Ints
     held_h: Floats
+    trying: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +135,9 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     prospect = replace(
         _prospect(fleet, margins, ahead, limits, may_enter & free[:, None]), may_change=power.may_change
     )
-    mean_w = np.nan_to_num(curves.power_w[:, :, 1])
-    sigma_w = np.nan_to_num((curves.power_w[:, :, 2] - curves.power_w[:, :, 0]) / _WIDTH_80)
-    draw = np.where(np.isfinite(fleet.present_power_w), fleet.present_power_w, fleet.rated_power_w)
-    # Of a present setting that nothing foresees, what it draws is known all the same.
-    unforeseen = known_now & ~np.isfinite(curves.power_w[rows, here, 1])
-    mean_w[rows[unforeseen], here[unforeseen]] = draw[unforeseen]
-    shared = share(power, draw, mean_w, sigma_w, limits.cap_z, free, 3600.0 * ahead.step_h, len(ahead))
+    draw = _present_draw(fleet)
+    shared = _shared(fleet, limits, ahead, free)
+    mean_w = shared.power_w
     budget_steps = round(_DAY_H / ahead.step_h)
 
     def solve(given: Prospect) -> Outlook:
@@ -154,6 +152,8 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         axis=2,
     )
     pays = (gain[:, :, 0] > limits.minimum_gain_usd_per_day) | hot_now[:, None]
+    if fleet.trying is not None:
+        pays |= fleet.trying[:, None] & (gain[:, :, 1] > 0.0)
     held = fleet.held_h > 0.0
     open_to = possible & pays & power.may_change[:, :1] & ~(held & ~hot_now)[:, None]
     open_to[rows, here] = ~hot_now
@@ -222,6 +222,34 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         feasible=not found.over.any(),
         left_out={reason: n for reason, n in left_out.items() if n},
     )
+
+
+def keeps_limits(fleet: Fleet, horizon: Horizon, limits: Limits, chosen: Ints) -> bool:
+    """True if candidates [N] taken now keep to caps, ramps and least loads as well as staying does."""
+    ahead = horizon.known()
+    free = np.array([reason is None for reason in fleet.held_back], dtype=np.bool_)
+    free &= fleet.candidates.current >= 0
+    shared = _shared(fleet, limits, ahead, free)
+    nodes = shared.nodes(0, shared.draw(fleet.candidates.current))
+    before = shared.broken(fleet.candidates.current, nodes)
+    return not (shared.broken(chosen, nodes) & ~before).any()
+
+
+def _present_draw(fleet: Fleet) -> Floats:
+    return np.where(np.isfinite(fleet.present_power_w), fleet.present_power_w, fleet.rated_power_w)
+
+
+def _shared(fleet: Fleet, limits: Limits, ahead: Horizon, free: Bools) -> Shared:
+    power, table = fleet.curves.power_w, fleet.candidates
+    draw = _present_draw(fleet)
+    mean_w = np.nan_to_num(power[:, :, 1])
+    sigma_w = np.nan_to_num((power[:, :, 2] - power[:, :, 0]) / _WIDTH_80)
+    # Of a present setting that nothing foresees, what it draws is known all the same.
+    rows, here = np.arange(len(draw)), np.maximum(table.current, 0)
+    unforeseen = (table.current >= 0) & ~np.isfinite(power[rows, here, 1])
+    mean_w[rows[unforeseen], here[unforeseen]] = draw[unforeseen]
+    site = limits.power(len(draw), len(ahead))
+    return share(site, draw, mean_w, sigma_w, limits.cap_z, free, 3600.0 * ahead.step_h, len(ahead))
 
 
 def _prospect(fleet: Fleet, margins: Margins, ahead: Horizon, limits: Limits, may_enter: Bools) -> Prospect:

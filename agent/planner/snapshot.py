@@ -80,6 +80,8 @@ def pack(snapshot: Snapshot) -> bytes:
     arrays |= {name: getattr(fleet.candidates, name) for name in (*_TABLE, *_COLUMNS)}
     arrays |= {f"curve_{name}": getattr(fleet.curves, name).astype(np.float32) for name in _CURVES}
     arrays |= {name: getattr(fleet, name) for name in _FLEET}
+    if fleet.trying is not None:
+        arrays["trying"] = fleet.trying
     if limits.site is not None:
         site = limits.site
         facts["site"] = {
@@ -136,6 +138,7 @@ def _build(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
         priced_at=(hashprice, price),
         held_back=tuple(facts["held_back"]),
         **{name: arrays[name] for name in _FLEET},
+        trying=arrays.get("trying"),
     )
     first, second = facts["sources"]
     return Snapshot(
