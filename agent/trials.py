@@ -1,6 +1,6 @@
 """Settings tried on a live site to learn what they bring: what was spent, who is trying, what to offer.
 
-Which trials are worth their cost is `agent.learning.explore`'s; they pass every limit that other changes pass.
+What is worth its cost says `agent.learning.explore`; trials pass every limit that other changes pass.
 """
 
 from __future__ import annotations

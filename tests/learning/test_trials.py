@@ -1,4 +1,4 @@
-"""Trials on a live site: offered within every limit, counted in the journal, left again without a sure gain."""
+"""Trials on a live site: offered within every limit, counted in the journal, left without a sure gain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from agent.trials import COST_INPUT, Trials, offers, trials_of
 from tests.learning.site import PROFILES, START, SmallSite, unit
 
 INF = float("inf")
-HASHPRICE, PRICE, HOURS = 0.05, 0.055, 48
+HASHPRICE, PRICE, HOURS = 0.05, 0.03, 48
 LIMITS = Limits(INF, 1.28, 0.05, hold_h=2.0)
 HORIZON = Horizon(1.0, np.full(HOURS, HASHPRICE), np.full(HOURS, PRICE))
 FORECAST = Forecast(START, 1.0, np.full(HOURS, PRICE), np.full(HOURS, HASHPRICE), "fixed", "fixed")
@@ -35,14 +35,14 @@ ON = ExploreConfig(enabled=True, budget_usd_per_day=5.0, step_share=0.15)
 @pytest.fixture(scope="module")
 def site() -> SmallSite:
     """Four units of a kind, known well at rated power and nowhere else."""
-    return SmallSite(Learner(), [unit(f"m{i}") for i in range(4)]).run(48)
+    return SmallSite(Learner(), [unit(f"m{i}", 1, "stock") for i in range(4)]).run(48)
 
 
 def fleet(site: SmallSite) -> Fleet:
-    profile = PROFILES[0]
-    bounds = effective_bounds(profile, "luxos", None, [])
-    rated = Setting.parse(profile.default_safe_setting["luxos"])
-    table = build_candidates([Choices(profile, "luxos", bounds, rated, rated)] * 4)
+    profile = PROFILES[1]
+    bounds = effective_bounds(profile, "stock", None, [])
+    rated = Setting.parse(profile.default_safe_setting["stock"])
+    table = build_candidates([Choices(profile, "stock", bounds, rated, rated)] * 4)
     frame, _ = site.frame(1.0)
     money = Economics(HASHPRICE, PRICE, pue=1.0, pool_fee_share=0.0, hold_h=24.0)
     shares = table.shares
