@@ -199,9 +199,8 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     if found.over.any():
         unmet[0] = int(found.over.argmax())
     left_out = Counter(reason for reason in fleet.held_back if reason is not None)
-    left_out["present setting unknown"] += int(
-        (~known_now & np.array([r is None for r in fleet.held_back])).sum()
-    )
+    up_for_decision = np.array([reason is None for reason in fleet.held_back], dtype=np.bool_)
+    left_out["present setting unknown"] += int((~known_now & up_for_decision).sum())
     return Plan(
         chosen=chosen,
         gain=taken,
