@@ -24,6 +24,7 @@ from agent.conditions import Conditions
 from agent.config import SiteConfig
 from agent.confirm import Observation
 from agent.decision import Round, decision_round
+from agent.demand import DEMAND_STATE, DemandMeter
 from agent.dispatch import Dispatcher
 from agent.drift.watch import DriftWatch
 from agent.economics import Economics as Money
@@ -42,11 +43,13 @@ from agent.miner_config import names_of
 from agent.planner.snapshot import ROUND_STATE, pack
 from agent.pool_guard import PoolGuard
 from agent.pool_watch import PoolWatch
+from agent.proposals import Proposals
 from agent.records import Act, Alert, Recommendation, SettingRecord, Summary
 from agent.site import Site
 from agent.store import Store
 from agent.summary import summarise
 from agent.telemetry import PollResult
+from agent.trials import trials_of
 
 log = logging.getLogger(__name__)
 _SAVE_STATE_EVERY_S = 600.0
@@ -90,6 +93,8 @@ class Cycle:
         self.number = 0
         self.actuator = Actuator(store, site, clock, config.site.id, self._profit_of)
         self.dispatcher = Dispatcher(self.actuator, store, site)
+        self._proposals = Proposals(store, site)
+        self._demand = self._restore_demand()
 
     async def run(self) -> Summary:
         """One whole cycle.
@@ -123,12 +128,13 @@ class Cycle:
         self._watch(results)
         self.actuator.settle()
         # What people decided counts before a new round can replace what they looked at.
-        self._expire(now)
-        self._take_decisions()
+        self._proposals.expire(now)
+        self._proposals.take_decisions()
+        self._meter_demand(frame, estimated)
         if self._due(now):
             self._decide(units, frame, features, predictor, estimated)
         self._advise(results, frame, estimated)
-        self._approve_by_mode(now)
+        self._proposals.approve_by_mode(now)
         self.dispatcher.start(now)
         summary = self._summarise(frame, predictor, estimated)
         self._store.put_summary(summary)
@@ -162,10 +168,13 @@ class Cycle:
             log.warning("%s", problem)
         measured = frame.columns["power_w"]
         hours = max(24.0, self._config.limits.minimum_hold_h)
+        acts = self._store.acts(since=now - timedelta(hours=hours + 24.0), limit=100_000)
+        exploring = self._config.learning.explore.enabled
+        approved = [r for r in self._store.recommendations("approved") if r.changes_setting]
         # A change that is approved or under way is not decided on again, and what it will draw is taken.
         under_way: list[Act | Recommendation] = [
             *self._store.open_acts(),
-            *(r for r in self._store.recommendations("approved") if r.changes_setting),
+            *approved,
         ]
         draw = np.where(np.isfinite(measured), measured, estimated)
         rows = {unit.miner_id: i for i, unit in enumerate(units)}
@@ -181,13 +190,15 @@ class Cycle:
             features,
             predictor,
             self._money.forecast(now, self._config.decide.horizon_h),
-            self._store.acts(since=now - timedelta(hours=hours), limit=100_000),
+            acts,
             {change.miner_id for change in under_way},
             draw,
             self._learner,
+            self._demand,
+            trials_of(acts, approved, self._store.recommendation, now) if exploring else None,
         )
         self._decided_at = now
-        self._keep(self._round.recommendations)
+        self._proposals.keep(self._round.recommendations)
         self._store.put_state(ROUND_STATE, pack(self._round.snapshot))
 
     def _advise(
@@ -228,53 +239,7 @@ class Cycle:
         declines = self._learner.declines(frame, context.hashprice_usd_per_ths_day, context.price_usd_per_kwh)
         self._desk.look(context, standings, readings, declines, self._store)
 
-    def _keep(self, found: Sequence[Recommendation]) -> None:
-        """Store proposals; one that stands unchanged keeps its id, so that a person can still approve it."""
-        standing = {r.miner_id: r for r in self._store.recommendations("proposed") if r.changes_setting}
-        for new in found:
-            old = standing.pop(new.miner_id, None)
-            if old is not None and old.proposed == new.proposed and old.current == new.current:
-                if not _says_more(old, new):
-                    continue
-                new = new.model_copy(update={"id": old.id})
-            elif old is not None:
-                self._store.put_recommendation(old.model_copy(update={"status": "superseded"}))
-            self._store.put_recommendation(new)
-        for old in standing.values():
-            self._store.put_recommendation(old.model_copy(update={"status": "superseded"}))
-
-    def _expire(self, now: datetime) -> None:
-        for old in self._store.recommendations("proposed"):
-            if old.expires_at <= now:
-                self._store.put_recommendation(old.model_copy(update={"status": "expired"}))
-
     # -- acting ----------------------------------------------------------------------------------
-
-    def _take_decisions(self) -> None:
-        for decision in self._store.new_decisions():
-            recommendation = self._store.recommendation(decision.recommendation_id)
-            if recommendation is None or recommendation.status != "proposed":
-                status = recommendation.status if recommendation is not None else "unknown here"
-                log.warning("%s by %s came too late: %s", decision.recommendation_id, decision.by, status)
-                self._store.decision_taken(decision.recommendation_id)
-                continue
-            decided = recommendation.model_copy(
-                update={"status": decision.verdict, "decided_by": decision.by, "decided_at": decision.at}
-            )
-            self._store.put_recommendation(decided)
-            self._store.decision_taken(decision.recommendation_id)
-
-    def _approve_by_mode(self, now: datetime) -> None:
-        for recommendation in self._store.recommendations("proposed"):
-            member = self._site.find(recommendation.miner_id)
-            if not recommendation.changes_setting:
-                continue
-            if member is not None and self._site.mode(member) == "apply":
-                words = "automatic (mode apply)"
-                decided = recommendation.model_copy(
-                    update={"status": "approved", "decided_by": words, "decided_at": now}
-                )
-                self._store.put_recommendation(decided)
 
     def _watch(self, results: Sequence[PollResult]) -> None:
         busy = self.actuator.busy()
@@ -356,6 +321,25 @@ class Cycle:
             self._alert("learning-damaged", self._clock.now(), "warning", learner.problem)
         return learner
 
+    def _restore_demand(self) -> DemandMeter | None:
+        demand, saved = self._money.demand, self._store.state(DEMAND_STATE)
+        if demand is not None and saved is not None:
+            try:
+                demand.restore(saved)
+            except DataError as error:
+                self._alert("demand-peak", self._clock.now(), "warning", f"{error}; the peak is unknown")
+        return demand
+
+    def _meter_demand(self, frame: FleetFrame, estimated: NDArray[np.float64]) -> None:
+        if self._demand is not None:
+            measured = frame.columns["power_w"]
+            draw = np.where(np.isfinite(measured), measured, estimated)
+            self._demand.observe(frame.at, float(np.nansum(draw)) * self._money.pue(frame.at))
+
+    def _learned_words(self, frame: FleetFrame) -> Sequence[str | None]:
+        on = self._config.learning.enabled
+        return self._learner.words(frame) if on else [None] * len(frame.units)
+
     def _save_features(self, now: datetime) -> None:
         if abs((now - self._saved_at).total_seconds()) >= _SAVE_STATE_EVERY_S:
             self._save()
@@ -365,6 +349,8 @@ class Cycle:
         self._store.put_state("features", self._features.to_bytes())
         self._store.put_state("drift", self._drift.to_bytes())
         self._store.put_state(LEARNING_STATE, self._learner.to_bytes())
+        if self._demand is not None:
+            self._store.put_state(DEMAND_STATE, self._demand.to_bytes())
         if self._meters:
             self._store.put_state("meters", self._meters.to_bytes())
 
@@ -384,6 +370,7 @@ class Cycle:
             self._seen_at,
             pue=self._money.pue(frame.at),
             power_offsets=[self._meters.offsets.words(i) for i in range(len(self._site.members))],
+            learned=self._learned_words(frame),
             cycle=self.number,
             model_label=predictor.label,
             model_is_fallback=predictor.is_fallback,
@@ -481,14 +468,6 @@ def _mean_interval(values: NDArray[np.float64], sigma: NDArray[np.float64]) -> t
     """q10, q50, q90 of the mean over a horizon whose errors go together."""
     middle, half = float(np.mean(values)), 1.2815515655446004 * float(np.mean(sigma))
     return middle - half, middle, middle + half
-
-
-def _says_more(old: Recommendation, new: Recommendation) -> bool:
-    """True if a standing proposal is worth another record: half its life is over, or its gain moved."""
-    life = old.expires_at - old.timestamp
-    moved = abs(new.gain_usd_per_day.q50 - old.gain_usd_per_day.q50)
-    width = old.gain_usd_per_day.q90 - old.gain_usd_per_day.q10
-    return new.timestamp - old.timestamp >= life / 2 or moved > max(0.5 * width, 0.05)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -16,20 +16,22 @@ from numpy.typing import NDArray
 
 from agent.conditions import Forecast
 from agent.config import SiteConfig
+from agent.demand import DemandMeter
 from agent.features import feature_hash
 from agent.fleet import FleetFrame, Unit
 from agent.inference import Curves, Economics, Predictor
 from agent.learning.live import Learner
 from agent.planner.candidates import Candidates, build_candidates
 from agent.planner.decide import Fleet, Plan, decide
-from agent.planner.keep_events import with_events
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
 from agent.planner.recommend import Context, recommendations
 from agent.planner.snapshot import Snapshot
+from agent.planner.worth_keeping import with_events, with_peak
 from agent.records import Act, Recommendation
 from agent.site import Member, Site
 from agent.site_limits import demand_events, power_tree, protected, rests, weights
+from agent.trials import Trials, offers
 
 Floats = NDArray[np.float64]
 # A unit that has just started says nothing yet about what its setting brings.
@@ -66,6 +68,8 @@ def decision_round(
     busy: set[str],
     present_power_w: Floats,
     learner: Learner,
+    demand: DemandMeter | None = None,
+    trials: Trials | None = None,
 ) -> Round:
     """Decide for every member of the site.
 
@@ -75,6 +79,8 @@ def decision_round(
         busy: miners with an act that is not settled.
         present_power_w: [N] measured or estimated draw; NaN where unknown.
         learner: what the units themselves have shown.
+        demand: the month's peak so far, where the tariff charges for it.
+        trials: what was tried of late to learn from it.
     """
     now = frame.at
     table = build_candidates(site.choices())
@@ -109,6 +115,9 @@ def decision_round(
         held_back=held_back,
         restarts_left=_restarts_left(site.members, config, recent, now),
         held_h=np.array([_hours(until, now) for until in held_until], dtype=np.float64),
+        trying=np.array([m.miner_id in trials.trying for m in site.members], dtype=np.bool_)
+        if trials
+        else None,
     )
     events = demand_events(config.limits, now)
     power = SitePower(
@@ -120,6 +129,7 @@ def decision_round(
         weight=weights(config.limits, miners),
         protected=protected(config.limits, miners),
         may_change=resting.may_change,
+        off=resting.off,
     )
     limits = Limits(
         cap_w=np.inf,
@@ -130,6 +140,9 @@ def decision_round(
     )
     if events:
         limits = replace(limits, site=with_events(events, fleet, horizon, limits, power, now))
+    if demand is not None and limits.site is not None:
+        site_power = with_peak(demand.charge(now), fleet, horizon, limits, limits.site)
+        limits = replace(limits, site=site_power)
     plan = decide(fleet, horizon, limits)
     context = Context(
         site_id=config.site.id,
@@ -141,6 +154,11 @@ def decision_round(
         feature_hash=feature_hash(),
     )
     found = recommendations(units, fleet, plan, limits, context)
+    if trials is not None and config.learning.enabled:
+        explore = config.learning.explore
+        found += offers(
+            units, learner.state, fleet, plan, horizon, limits, explore, trials.spent_usd, context
+        )
     shown = tuple(
         f"in hold until {until:%H:%M} UTC" if reason is None and until is not None and until > now else reason
         for reason, until in zip(held_back, held_until, strict=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from calendar import monthrange
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.errors import DataError
 from agent.localtime import LocalTime
 from agent.money_config import DemandCharge
+from agent.planner.peak import PeakCharge
 
-Floats = NDArray[np.float64]
+# Of the store's states.
+DEMAND_STATE = "demand"
 
 
 class DemandMeter:
@@ -44,9 +46,14 @@ class DemandMeter:
         """What the peak of the month costs so far."""
         return self.peak_kw * self._config.usd_per_kw_month
 
-    def extra_usd(self, power_kw: Floats) -> Floats:
-        """What means of a window of `power_kw`, any shape, add to this month's charge."""
-        return np.asarray(np.maximum(power_kw - self.peak_kw, 0.0) * self._config.usd_per_kw_month)
+    def charge(self, now: datetime) -> PeakCharge:
+        """What a higher peak would cost, seen from `now`."""
+        local = now.astimezone(self._local.zone)
+        days = monthrange(local.year, local.month)[1]
+        ends = self._local.midnight(now, days - local.day + 1)
+        peak_kw = self.peak_kw if local.strftime("%Y-%m") == self.month else 0.0
+        left_h = (ends - now).total_seconds() / 3600.0
+        return PeakCharge(1000.0 * peak_kw, 0.001 * self._config.usd_per_kw_month, left_h)
 
     def observe(self, at: datetime, power_w: float) -> None:
         """Take the site's power in, which holds until the next call; NaN and gaps of a window are unseen."""

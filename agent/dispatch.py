@@ -61,7 +61,10 @@ class Dispatcher:
         """Approved recommendations to send now; what has expired or may no longer be sent is marked so."""
         ready: list[Recommendation] = []
         room = _CHANGES_AT_ONCE - len(self._changing)
-        for recommendation in self._store.recommendations("approved"):
+        approved = self._store.recommendations("approved")
+        since = min((recommendation.timestamp for recommendation in approved), default=None)
+        acts = self._store.acts(since=since, limit=100_000) if since is not None else []
+        for recommendation in approved:
             if not recommendation.changes_setting:
                 # Advice is carried out by people; its approval is a record and nothing more.
                 continue
@@ -73,6 +76,11 @@ class Dispatcher:
                 # Its MAC has not been read since the start; it may yet turn up before this expires.
                 continue
             if self._site.mode(member) == "observe":
+                self._store.put_recommendation(recommendation.model_copy(update={"status": "superseded"}))
+                continue
+            if any(_after(act, recommendation) for act in acts):
+                # It was weighed with the hold and the restarts of before that act.
+                log.warning("%s is not sent: the miner was changed since", recommendation.id)
                 self._store.put_recommendation(recommendation.model_copy(update={"status": "superseded"}))
                 continue
             if not recommendation.proposed.setting().stops_hashing:
@@ -96,3 +104,9 @@ class Dispatcher:
         self._changing.discard(task.get_name())
         if not task.cancelled() and isinstance(task.exception(), StoreError):
             log.error("%s: what became of it could not be stored: %s", task.get_name(), task.exception())
+
+
+def _after(act: Act, recommendation: Recommendation) -> bool:
+    """True if the act went to the recommendation's miner after the recommendation was made."""
+    same = act.miner_id == recommendation.miner_id and act.status != "failed"
+    return same and act.intended_at > recommendation.timestamp

@@ -238,6 +238,7 @@ class MinerLine(Record):
     power_is_estimate: bool
     power_source: Text | None = None
     power_offset: Text | None = None
+    learned: Text | None = None
     efficiency_j_th: float | None
     chip_temp_c: float | None
     is_hashing: bool | None

@@ -32,6 +32,7 @@ def summarise(
     *,
     pue: float,
     power_offsets: Sequence[str | None],
+    learned: Sequence[str | None],
     cycle: int,
     model_label: str,
     model_is_fallback: bool,
@@ -45,6 +46,7 @@ def summarise(
         seen_at: per member, when it last answered.
         pue: power of the site over that of its miners, now.
         power_offsets: per member, how far its own watts are off its meter, in words; None where unknown.
+        learned: per member, how it differs from its model, in words; None where nothing is said.
     """
     fresh = frame.fresh
     # A machine known not to hash has no rate, also where its firmware then reports none.
@@ -72,8 +74,8 @@ def summarise(
         for i, member in enumerate(site.members)
     ]
     lines = [
-        line.model_copy(update={"power_offset": words}) if words is not None else line
-        for line, words in zip(lines, power_offsets, strict=True)
+        line.model_copy(update={"power_offset": offset, "learned": words})
+        for line, offset, words in zip(lines, power_offsets, learned, strict=True)
     ]
     total_power = float(np.nansum(power))
     return Summary(

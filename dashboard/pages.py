@@ -1,4 +1,4 @@
-"""The pages of the fleet: overview, site, recommendations, ledger, audit and the API's own description."""
+"""The pages of the fleet: overview, site, miner, recommendations, ledger, audit and the API itself."""
 
 from __future__ import annotations
 
@@ -75,6 +75,21 @@ def site(
         }
 
     return live_page(request, who, "site", site_id, build)
+
+
+@router.get("/sites/{site_id}/miners/{miner_id}")
+@router.get("/live/sites/{site_id}/miners/{miner_id}")
+def miner(request: Request, who: Who, site_id: str, miner_id: str) -> Response:
+    """One miner: what it does, what is known of it, and what was changed."""
+
+    def build(session: Session) -> Context:
+        found = _site(session, request, site_id)
+        line = readmodel.miner(session, site_id, miner_id)
+        if line is None:
+            raise NotFound(f"there is no miner {miner_id} at site {site_id}")
+        return {"site": found, "m": line, "acts": readmodel.acts_on(session, site_id, miner_id)}
+
+    return live_page(request, who, "miner", f"{miner_id} · {site_id}", build)
 
 
 @router.get("/recommendations")

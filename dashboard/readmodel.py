@@ -185,6 +185,25 @@ def miners(session: Session, site_id: str) -> list[MinerLine]:
     return [MinerLine.model_validate(line) for line in lines]
 
 
+def miner(session: Session, site_id: str, miner_id: str) -> MinerLine | None:
+    """The latest line of one miner."""
+    line = session.scalar(
+        select(MinerRow.line).where(MinerRow.site_id == site_id, MinerRow.miner_id == miner_id)
+    )
+    return MinerLine.model_validate(line) if line is not None else None
+
+
+def acts_on(session: Session, site_id: str, miner_id: str) -> list[ActView]:
+    """The newest acts of one miner, newest first."""
+    rows = session.scalars(
+        select(ActRow)
+        .where(ActRow.site_id == site_id, ActRow.miner_id == miner_id)
+        .order_by(ActRow.intended_at.desc(), ActRow.id)
+        .limit(PAGE)
+    )
+    return [ActView(row.site_id, Act.model_validate(row.body)) for row in rows]
+
+
 def history(session: Session, site_id: str, start: datetime, end: datetime) -> list[ProfitPoint]:
     """Profit of a site from `start` to `end`, oldest first."""
     columns = (SummaryRow.at, SummaryRow.profit_usd_per_day, SummaryRow.profit_nominal_usd_per_day)

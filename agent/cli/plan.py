@@ -25,6 +25,8 @@ from agent.records import SettingRecord
 
 _BAR = 14
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+_PLOT_WIDTH, _PLOT_ROWS = 96, 5
+_COLUMNS = " ▁▂▃▄▅▆▇█"
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +48,7 @@ def plan(
     miner: Annotated[str | None, typer.Option(help="Show the settings planned for one miner.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show the plan of the last decision: power, hashing and money of every step, as a table with bars.
+    """Show the plan of the last decision: power, hashing and money of every step, as a plot and a table.
 
     Nothing is asked of a miner and nothing is changed; the agent plans anew at every decision.
 
@@ -68,7 +70,10 @@ def plan(
         typer.echo(json.dumps(_document(snapshot, found, then, row), indent=2))
         return
     parts: list[RenderableType] = [_head(snapshot, found, then, now if what_if_ else None, what_if_ or [])]
-    parts.append(_miner_table(snapshot, found, row) if row is not None else _steps_table(snapshot, then))
+    if row is not None:
+        parts.append(_miner_table(snapshot, found, row))
+    else:
+        parts += [_plot(snapshot, then), _steps_table(snapshot, then)]
     console_for(sys.stdout.isatty()).print(Group(*parts))
 
 
@@ -101,8 +106,51 @@ def _head(snapshot: Snapshot, found: Plan, then: Course, before: Course | None, 
             f"\nthe cap cannot be met: the least possible draw is {found.upper_power_w / 1000.0:,.1f} kW",
             style="red",
         )
+    out.append(_kept_to(snapshot, found))
     for reason, count in sorted(found.left_out.items(), key=lambda pair: -pair[1]):
         out.append(f"\n{count} left as they are: {reason}", style="dim")
+    return out
+
+
+def _kept_to(snapshot: Snapshot, found: Plan) -> Text:
+    """Which limit cannot be kept in a later step, and where the plan stays because of the month's peak."""
+    out, site = Text(), snapshot.limits.site
+    late = [(at, place) for at, place in zip(_times(snapshot), found.unmet, strict=True) if place is not None]
+    if late and found.feasible:
+        at, place = late[0]
+        out.append(
+            f"\nfrom {at:%a %H:%M} the cap of {place} cannot be kept in {len(late)} steps", style="red"
+        )
+    if site is not None and np.isfinite(site.peak_w):
+        out.append(
+            f"\nkept below {site.peak_w / 1000.0:,.1f} kW for the charge on the month's peak", style="dim"
+        )
+    return out
+
+
+def _plot(snapshot: Snapshot, then: Course) -> RenderableType:
+    """Price and power of every step as columns above one axis of time."""
+    horizon = snapshot.horizon.known()
+    price = horizon.price_usd_per_kwh
+    width = max(1, _PLOT_WIDTH // len(price))
+    out = Text()
+    for name, values, low, unit, style in (
+        ("price", price, min(float(price.min()), 0.0), "USD/kWh", "magenta"),
+        ("power", then.power_w / 1000.0, 0.0, "kW", "cyan"),
+    ):
+        high = max(float(values.max()), low + 1e-9)
+        labels = {_PLOT_ROWS - 1: f"{high:,.4g}", 0: f"{low:,.4g}"}
+        for level in range(_PLOT_ROWS - 1, -1, -1):
+            out.append(f"{labels.get(level, ''):>9} ┤" if level in labels else f"{'':>9} │", style="dim")
+            shares = (values - low) / (high - low) * _PLOT_ROWS - level
+            blocks = (_COLUMNS[round(8 * min(max(float(share), 0.0), 1.0))] for share in shares)
+            out.append("".join(block * width for block in blocks), style=style)
+            out.append(f" {name}, {unit}\n" if level == _PLOT_ROWS - 1 else "\n")
+    axis, every = "", max(1, round(6.0 / horizon.step_h))
+    for step, at in enumerate(_times(snapshot)):
+        if step % every == 0:
+            axis = axis.ljust(step * width) + f"{at:%a %H:%M}"
+    out.append(f"{'':>9}  {axis} UTC\n" if len(axis) < _PLOT_WIDTH + 20 else "\n", style="dim")
     return out
 
 
@@ -178,6 +226,8 @@ def _document(snapshot: Snapshot, found: Plan, then: Course, row: int | None) ->
         "planned": then.planned,
         "profit_usd": float(then.profit_usd.sum()),
         "feasible": found.feasible,
+        "unmet": list(found.unmet),
+        "peak_w": site.peak_w if (site := snapshot.limits.site) and np.isfinite(site.peak_w) else None,
         "left_out": found.left_out,
         "model": snapshot.model,
         "steps": steps,

@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.learning.correct import rest_variance
 from agent.learning.state import UnitLearning, without_bias
 from agent.learning.tuning import HASHRATE, POWER, regressors
 
+Floats = NDArray[np.float64]
 _Z80 = 1.2815515655446004
 
 
@@ -48,25 +50,18 @@ class Explanation:
         return f"{verb} {abs(off):.1%} {'more' if off >= 0.0 else 'less'} (known to {known_to:.1%}{source})"
 
 
-def explain(state: UnitLearning, row: int, share: float, temp_c: float = math.nan) -> Explanation:
-    """What is known of unit `row` at a setting.
+def explain(state: UnitLearning, shares: Floats) -> list[Explanation]:
+    """What is known of every unit at a setting.
 
     Args:
-        share: nominal share of rated power.
-        temp_c: as in `agent.learning.update`.
+        shares: [N] nominal share of rated power.
     """
-    x = regressors(np.array(share), np.array(temp_c))
+    x = regressors(shares, np.full(len(shares), math.nan))
     means, covariances = without_bias(state)
-    mean = means[row] @ x
-    spread = np.einsum("d,qde,e->q", x, covariances[row], x) + rest_variance(state)[row]
+    off = np.expm1(np.einsum("nqd,nd->nq", means, x))
+    spread = np.einsum("nd,nqde,ne->nq", x, covariances, x) + rest_variance(state)
     known_to = _Z80 * np.sqrt(spread)
-    off = np.expm1(mean)
-    hours = state.slots[row] * (state.tuning.slot_s or 1800.0) / 3600.0
-    return Explanation(
-        float(off[HASHRATE]),
-        float(known_to[HASHRATE]),
-        float(off[POWER]),
-        float(known_to[POWER]),
-        float(hours[HASHRATE]),
-        float(hours[POWER]),
-    )
+    hours = state.slots * (state.tuning.slot_s or 1800.0) / 3600.0
+    columns = (off[:, HASHRATE], known_to[:, HASHRATE], off[:, POWER], known_to[:, POWER])
+    rows = np.stack([*columns, hours[:, HASHRATE], hours[:, POWER]], axis=1)
+    return [Explanation(*row) for row in rows.tolist()]

@@ -151,9 +151,18 @@ class Learner:
         at_c = intake(frame) if temp_c is None else temp_c
         return correct(self.state, shares, curves, at_c, economics, lost_hashing_h)
 
-    def explain(self, row: int, share: float) -> Explanation:
-        """For the page of one unit."""
-        return explain(self._learned.units, row, share)
+    def explain(self, share: Floats) -> list[Explanation]:
+        """What is known of each unit at settings [N]; see `agent.learning.explain`."""
+        return explain(self.state, share)
+
+    def words(self, frame: FleetFrame) -> list[str | None]:
+        """For the page of each miner, what is known of it at its setting; None of one that is stopped."""
+        share = frame.columns["setting_share"]
+        if self._count != len(frame.units):
+            return [None] * len(share)
+        hashing = share >= STOP_SHARE
+        found = self.explain(np.where(hashing, share, 1.0))
+        return [one.words if known else None for one, known in zip(found, hashing, strict=True)]
 
     def declines(
         self,

@@ -8,6 +8,7 @@ whole steps leave free is then filled by changes of up to three miners at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ class Allocation:
         upper_power_w: [G] what has to stay under the cap.
         over: [G] True where even the least power of every miner is over the cap.
         under: [G] True where the least load could not be reached.
+        raised: [G] True where steps were taken for the least load that are worth nothing.
     """
 
     chosen: Ints
@@ -38,6 +40,7 @@ class Allocation:
     upper_power_w: Floats
     over: Bools
     under: Bools
+    raised: Bools
 
     @property
     def feasible(self) -> bool:
@@ -45,10 +48,13 @@ class Allocation:
         return not self.over.any()
 
 
-def allocate(value: Floats, power_w: Floats, sigma_w: Floats, nodes: Nodes) -> Allocation:
+def allocate(
+    value: Floats, power_w: Floats, sigma_w: Floats, nodes: Nodes, *, fill: bool = True
+) -> Allocation:
     """Maximise total value under the caps. Equal value: the lower power.
 
     Args:
+        fill: False for who only asks for the prices.
         value, power_w, sigma_w: [N,K]; NaN value marks a candidate that may not be taken. Sigma is the
             standard deviation of predicted power.
     """
@@ -59,17 +65,17 @@ def allocate(value: Floats, power_w: Floats, sigma_w: Floats, nodes: Nodes) -> A
     price = np.zeros(len(nodes.names))
     base = table.at(steps.least)
     over = nodes.load(*base) > nodes.cap_w
-    added = _added(steps, table)
+    sums = _Sums(steps, _added(steps, table), nodes, base, taken)
     for g in range(len(nodes.names) - 1, -1, -1):
-        if np.isfinite(nodes.cap_w[g]):
-            price[g] = _cut(steps, taken, added, nodes, base, g)
-    _raise(steps, taken, added, nodes, base)
+        if sums.load(g) > nodes.cap_w[g]:
+            price[g] = _cut(sums, g)
+    raised = _raise(sums)
     chosen = _chosen(steps, taken, count)
-    if price.any():
+    if fill and price.any():
         chosen = filled(table, nodes, chosen, price)
     mean, variance = table.at(chosen)
     under = nodes.load(mean, variance, -1.0) < nodes.floor_w - 1e-6
-    return Allocation(chosen, price, nodes.load(mean, variance), over, under)
+    return Allocation(chosen, price, nodes.load(mean, variance), over, under, raised)
 
 
 def _added(steps: Envelope, table: Choices) -> Floats:
@@ -85,52 +91,89 @@ def _added(steps: Envelope, table: Choices) -> Floats:
     return out
 
 
-def _cut(
-    steps: Envelope, taken: Bools, added: Floats, nodes: Nodes, base: tuple[Floats, Floats], g: int
-) -> float:
+class _Sums:
+    """Which steps are taken, and what all nodes draw with them.
+
+    Args:
+        added: [S] variance that each step adds.
+        base: mean and variance [N] before any step.
+        taken: [S]; changed here.
+    """
+
+    def __init__(
+        self, steps: Envelope, added: Floats, nodes: Nodes, base: tuple[Floats, Floats], taken: Bools
+    ) -> None:
+        self.steps, self.added, self.nodes, self.taken = steps, added, nodes, taken
+        self._member = nodes.member.astype(np.float64)
+        self.mean = base[0] @ self._member
+        self.variance = base[1] @ self._member
+        self._add(np.flatnonzero(taken), 1.0)
+
+    def below(self, g: int, taken: bool) -> Ints:
+        """The steps below a node that are taken, or are not."""
+        return np.flatnonzero((self.taken == taken) & self.nodes.member[:, g][self.steps.miner])
+
+    def load(self, g: int, side: float = 1.0) -> float:
+        """Bound of a node's power."""
+        spread = sqrt(max(float(self.variance[g]), 0.0))
+        return float(self.mean[g]) + side * float(self.nodes.free_z[g]) * spread
+
+    def drop(self, which: Ints) -> None:
+        """Give up steps that are taken."""
+        self.taken[which] = False
+        self._add(which, -1.0)
+
+    def take(self, which: Ints) -> None:
+        """Take further steps."""
+        self.taken[which] = True
+        self._add(which, 1.0)
+
+    def _add(self, which: Ints, sign: float) -> None:
+        miner, count = self.steps.miner[which], len(self._member)
+        self.mean += sign * (np.bincount(miner, self.steps.power_w[which], count) @ self._member)
+        self.variance += sign * (np.bincount(miner, self.added[which], count) @ self._member)
+
+
+def _cut(sums: _Sums, g: int) -> float:
     """Give up the worst steps below a node until it keeps to its cap; value per watt of the best of them."""
-    below = np.flatnonzero(taken & nodes.member[steps.miner, g])
-    member = nodes.member[:, g]
-    mean = float(base[0][member].sum()) + np.cumsum(steps.power_w[below])
-    variance = float(base[1][member].sum()) + np.cumsum(added[below])
-    load = mean + nodes.z * np.sqrt(np.maximum(variance, 0.0))
-    fits = load <= nodes.cap_w[g]
+    below = sums.below(g, True)
+    power, added = sums.steps.power_w[below], sums.added[below]
+    # What is left once each step and those worse than it are given up, and nothing else.
+    mean = float(sums.mean[g]) - np.cumsum(power[::-1])[::-1] + power
+    variance = float(sums.variance[g]) - np.cumsum(added[::-1])[::-1] + added
+    fits = mean + sums.nodes.free_z[g] * np.sqrt(np.maximum(variance, 0.0)) <= sums.nodes.cap_w[g]
     if fits.all():
         return 0.0
     first = int(fits.argmin())
-    taken[below[first:]] = False
-    return float(steps.slope[below[first]])
+    sums.drop(below[first:])
+    return float(sums.steps.slope[below[first]])
 
 
-def _raise(steps: Envelope, taken: Bools, added: Floats, nodes: Nodes, base: tuple[Floats, Floats]) -> None:
-    """Take further steps, the least costly first, below nodes that draw less than they have to."""
+def _raise(sums: _Sums) -> Bools:
+    """Take further steps, least costly first, below nodes that draw less than they have to; tells which."""
+    nodes, steps = sums.nodes, sums.steps
+    z, raised = nodes.free_z, np.zeros(len(nodes.names), dtype=np.bool_)
     for g in np.flatnonzero(np.isfinite(nodes.floor_w))[::-1]:
-        member = nodes.member[:, g]
-        loads = [_load(steps, taken, added, nodes, base, a) for a in range(len(nodes.names))]
-        missing = nodes.floor_w[g] - (loads[g][0] - nodes.z * np.sqrt(max(loads[g][1], 0.0)))
-        if missing <= 0.0:
+        if sums.load(g, -1.0) >= nodes.floor_w[g]:
             continue
-        more = np.flatnonzero(~taken & member[steps.miner])
-        power, variance = np.cumsum(steps.power_w[more]), np.cumsum(added[more])
-        fits = np.ones(len(more), dtype=np.bool_)
-        for a, (mean, spread) in enumerate(loads):
-            inside = nodes.member[steps.miner[more], a]
-            own_p, own_v = np.cumsum(steps.power_w[more] * inside), np.cumsum(added[more] * inside)
-            fits &= mean + own_p + nodes.z * np.sqrt(np.maximum(spread + own_v, 0.0)) <= nodes.cap_w[a]
-        low = loads[g][0] + power - nodes.z * np.sqrt(np.maximum(loads[g][1] + variance, 0.0))
-        enough = np.flatnonzero(low >= nodes.floor_w[g])
-        wanted = int(enough[0]) + 1 if len(enough) else len(more)
+        more = sums.below(g, False)
+        mean, variance = (
+            sums.mean[g] + np.cumsum(steps.power_w[more]),
+            sums.variance[g] + np.cumsum(sums.added[more]),
+        )
+        enough = np.flatnonzero(mean - z[g] * np.sqrt(np.maximum(variance, 0.0)) >= nodes.floor_w[g])
+        more = more[: int(enough[0]) + 1 if len(enough) else len(more)]
+        capped = np.isfinite(nodes.cap_w)
+        inside = nodes.member[steps.miner[more]][:, capped]
+        power = sums.mean[capped] + np.cumsum(steps.power_w[more][:, None] * inside, axis=0)
+        spread = sums.variance[capped] + np.cumsum(sums.added[more][:, None] * inside, axis=0)
+        load = power + z[capped] * np.sqrt(np.maximum(spread, 0.0))
+        # A node that is over its cap as it is does not stand in the way of others.
+        fits = ((load <= nodes.cap_w[capped]) | ~inside.any(axis=0)).all(axis=1)
         possible = len(more) if fits.all() else int(fits.argmin())
-        taken[more[: min(wanted, possible)]] = True
-
-
-def _load(
-    steps: Envelope, taken: Bools, added: Floats, nodes: Nodes, base: tuple[Floats, Floats], g: int
-) -> tuple[float, float]:
-    """Mean and variance of a node's power."""
-    below, member = taken & nodes.member[steps.miner, g], nodes.member[:, g]
-    mean = float(base[0][member].sum() + steps.power_w[below].sum())
-    return mean, float(base[1][member].sum() + added[below].sum())
+        sums.take(more[:possible])
+        raised[g] = possible > 0
+    return raised
 
 
 def _chosen(steps: Envelope, taken: Bools, count: int) -> Ints:

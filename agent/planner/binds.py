@@ -31,14 +31,16 @@ def binding_words(row: int, fleet: Fleet, limits: Limits, plan: Plan) -> list[st
             words.append(f"gain not sure enough: lower bound {gain[0]:+.2f}, needs {least:+.2f} USD/day")
     place = plan.bound_by[row]
     if place is not None and fleet.held_back[row] is None:
-        words.append(_limit(place, limits))
+        words.append(_limit(place, plan.bound_how[row], limits))
     return words
 
 
-def _limit(place: str, limits: Limits) -> str:
+def _limit(place: str, how: str | None, limits: Limits) -> str:
     """Words for what limits the power of a place."""
+    whose = "site power" if place == SITE else f"{place}: power"
+    if how is not None and how != "cap":
+        return f"{whose}: {how}" if place == SITE else f"{place}: {how}"
     cap_w = limits.cap_w
     if limits.site is not None:
         cap_w = float(limits.site.tree.cap_w[limits.site.tree.place(place)])
-    whose = "site power" if place == SITE else f"{place}: power"
-    return f"{whose} cap of {cap_w / 1000.0:g} kW" if np.isfinite(cap_w) else f"{whose} ramp or demand event"
+    return f"{whose} cap of {cap_w / 1000.0:g} kW"

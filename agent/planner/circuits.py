@@ -117,28 +117,6 @@ class Band:
         return Band(cap, np.minimum(self.floor_w, cap))
 
 
-def step_limits(
-    tree: PowerTree, present_w: Floats, step_s: float, *, margin_w: Floats | float = 0.0, pue: float = 1.0
-) -> Band:
-    """Caps and floors [G] for the end of a step, ramps included.
-
-    Caps go before ramps: a place that is over its cap may fall faster than its ramp. Ramps go before floors:
-    a place that is below its floor rises no faster than it may.
-
-    Args:
-        present_w: [G] expected draw of the site at the beginning.
-        step_s: length of the step.
-        margin_w: [G] what is kept free above and below expected power for errors of prediction, at the
-            beginning. A place that does not change so never breaks its ramp.
-        pue: of the step, for a site whose draw is that of its miners times PUE.
-    """
-    margin = np.asarray(margin_w) * pue
-    rise = present_w + margin + tree.ramp_up_w_per_s * step_s
-    fall = present_w - margin - tree.ramp_down_w_per_s * step_s
-    cap = np.minimum(tree.cap_w, rise)
-    return Band(cap, np.minimum(np.maximum(tree.floor_w, fall), cap))
-
-
 def left_for_miners(tree: PowerTree, band: Band, fixed_w: Floats, pue: Floats | float = 1.0) -> Band:
     """What is left for the miners that are up for decision, of their own draw, [G] or [T,G].
 

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.inference import Curves
+from agent.planner.allot import Allotment, allot
 from agent.planner.candidates import Candidates
-from agent.planner.circuits import Band, binding, left_for_miners, step_limits
+from agent.planner.circuits import binding
 from agent.planner.horizon import Outlook, Prospect, Steps, look_ahead
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon, Margins
-from agent.planner.nodes import Nodes
-from agent.planner.priorities import allocate_by_priority
-from agent.planner.schedule import Shared, go_through, price_limits
+from agent.planner.schedule import go_through, price_limits
+from agent.planner.shared import Shared, share
 from agent.planner.wear import look_ahead_within
 
 Floats = NDArray[np.float64]
@@ -47,6 +47,7 @@ class Fleet:
         held_back: per miner, why it may not be moved now (unreachable, observe ...), or None.
         restarts_left: [N] restarts that the wear budget still allows within the next day.
         held_h: [N] hours for which the present setting must still be held.
+        trying: [N] True where the present setting was entered to learn from it; leaving it may pay unsurely.
     """
 
     candidates: Candidates
@@ -58,6 +59,7 @@ class Fleet:
     held_back: tuple[str | None, ...]
     restarts_left: Ints
     held_h: Floats
+    trying: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Plan:
         path: [N,T] column planned for each step of the horizon, -1 where nothing can be said.
         power_price_usd_per_w_day: [N] what limits make a watt worth where a miner hangs; 0 where none binds.
         bound_by: [N] name of the place whose limit holds a miner back, or None.
+        bound_how: [N] which limit of it: cap, demand event, demand charge, ramp or least load; or None.
+        unmet: [T] name of the place whose cap cannot be kept in a step, or None.
         upper_power_w: planned draw of all miners at the stated confidence.
         feasible: False where even the safest plan exceeds a cap.
         left_out: number of miners not up for decision, by reason.
@@ -94,6 +98,8 @@ class Plan:
     path: Ints
     power_price_usd_per_w_day: Floats
     bound_by: tuple[str | None, ...]
+    bound_how: tuple[str | None, ...]
+    unmet: tuple[str | None, ...]
     upper_power_w: float
     feasible: bool
     left_out: dict[str, int]
@@ -124,22 +130,21 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     may_enter = foreseen & table.permitted & ~too_hot
     possible = may_enter & ~worn_out
     # Too hot where it stands: any permitted cooler setting may be taken, whatever it costs.
-    hot_now = too_hot[rows, here] & free & possible.any(axis=1)
+    hot_now = too_hot[rows, here] & free & (possible & power.may_change[:, :1]).any(axis=1)
 
     prospect = replace(
         _prospect(fleet, margins, ahead, limits, may_enter & free[:, None]), may_change=power.may_change
     )
-    mean_w = np.nan_to_num(curves.power_w[:, :, 1])
-    sigma_w = np.nan_to_num((curves.power_w[:, :, 2] - curves.power_w[:, :, 0]) / _WIDTH_80)
-    draw = np.where(np.isfinite(fleet.present_power_w), fleet.present_power_w, fleet.rated_power_w)
-    shared = _shared(power, draw, sigma_w, limits.cap_z, here, free, len(ahead))
+    draw = _present_draw(fleet)
+    shared = _shared(fleet, limits, ahead, free)
+    mean_w = shared.power_w
     budget_steps = round(_DAY_H / ahead.step_h)
 
     def solve(given: Prospect) -> Outlook:
-        return look_ahead_within(given, fleet.restarts_left, budget_steps, keep_values=power.limited)
+        return look_ahead_within(given, fleet.restarts_left, budget_steps, keep_values=shared.limited)
 
     price, outlook = None, solve(prospect)
-    if power.limited:
+    if shared.limited:
         price, outlook = price_limits(prospect, outlook, shared, solve)
     change = _change_usd(prospect)
     gain = np.sort(
@@ -147,6 +152,8 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         axis=2,
     )
     pays = (gain[:, :, 0] > limits.minimum_gain_usd_per_day) | hot_now[:, None]
+    if fleet.trying is not None:
+        pays |= fleet.trying[:, None] & (gain[:, :, 1] > 0.0)
     held = fleet.held_h > 0.0
     open_to = possible & pays & power.may_change[:, :1] & ~(held & ~hot_now)[:, None]
     open_to[rows, here] = ~hot_now
@@ -157,16 +164,17 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         # The limits of this step take the place of their price.
         worth += price[:, 0][:, None] * mean_w * _KWH_PER_W_DAY
     worth[~free] = np.nan
-    found = allocate_by_priority(worth, mean_w, sigma_w, shared.nodes, power.weight, power.protected)
-    if not found.feasible:
-        # Under the caps first: changes that do not pay, holds and the wear budget give way.
-        staying = np.zeros((count, width), dtype=np.bool_)
-        staying[rows[known_now], table.current[known_now]] = True
-        everything = np.where(may_enter | staying, np.nan_to_num(middle), np.nan)
-        everything[~free] = np.nan
-        found = allocate_by_priority(everything, mean_w, sigma_w, shared.nodes, power.weight, power.protected)
+    # Where a limit cannot be kept with changes that pay: what holds and wear budgets allow, then all that
+    # the hardware permits.
+    anything = np.where(may_enter & power.may_change[:, :1], np.nan_to_num(middle), np.nan)
+    within = np.where(worn_out | (held & ~hot_now)[:, None], np.nan, anything)
+    for table_usd in (within, anything):
+        table_usd[rows, here] = np.where(hot_now, np.nan, np.nan_to_num(middle[rows, here]))
+        table_usd[~free] = np.nan
+    nodes = shared.nodes(0, shared.draw(table.current))
+    found = allot(shared, nodes, table.current, worth, [within, anything])
 
-    chosen = np.where(found.chosen >= 0, found.chosen, table.current)
+    chosen = found.chosen
     moved = (chosen != table.current) & (chosen >= 0) & free
     pick = np.maximum(chosen, 0)
     lasts = outlook.lasts[rows, pick]
@@ -175,21 +183,24 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     taken = np.where(moved[:, None], np.sort(profit[rows, pick] - profit[rows, here], axis=1), 0.0)
     less = mean_w[rows, pick] < mean_w[rows, here]
     pays_alone = gain[rows, pick, 0] > limits.minimum_gain_usd_per_day
-    paid = np.where(shared.nodes.member, found.price, 0.0).max(axis=1)
+    member = power.tree.member()
+    paid = np.where(member, found.price, 0.0).max(axis=1)
     curtailed = moved & less & ~pays_alone & (paid > 0.0)
-    bound = binding(power.tree, found.price, found.over)
-    path = outlook.path.copy()
+    bound, how = _bound(power, found, worth, mean_w)
+    path, unmet = outlook.path.copy(), np.full(len(ahead), -1)
     different = path[:, 0] != chosen
-    if power.limited and (price is not None or different.any()):
+    if shared.limited and (price is not None or different.any() or shared.ramped.any()):
         dearer = np.zeros(path.shape) if price is None else price
-        path = go_through(prospect, outlook, dearer, shared, pick, fleet.restarts_left, budget_steps)
+        course = go_through(prospect, outlook, dearer, shared, pick, fleet.restarts_left, budget_steps)
+        path, unmet = course.path, course.unmet
     else:
         path[different] = chosen[different, None]
     path[~known_now] = -1
+    if found.over.any():
+        unmet[0] = int(found.over.argmax())
     left_out = Counter(reason for reason in fleet.held_back if reason is not None)
-    left_out["present setting unknown"] += int(
-        (~known_now & np.array([r is None for r in fleet.held_back])).sum()
-    )
+    up_for_decision = np.array([reason is None for reason in fleet.held_back], dtype=np.bool_)
+    left_out["present setting unknown"] += int((~known_now & up_for_decision).sum())
     return Plan(
         chosen=chosen,
         gain=taken,
@@ -204,10 +215,40 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         path=path,
         power_price_usd_per_w_day=paid,
         bound_by=tuple(power.tree.names[g] if g >= 0 and free[i] else None for i, g in enumerate(bound)),
-        upper_power_w=float(found.upper_power_w[0]) + float(draw[~free].sum()),
-        feasible=found.feasible,
+        bound_how=tuple(words if free[i] else None for i, words in enumerate(how)),
+        unmet=tuple(power.tree.names[g] if g >= 0 else None for g in unmet),
+        upper_power_w=_upper_w(shared, chosen) + float(draw[~free].sum()),
+        feasible=not found.over.any(),
         left_out={reason: n for reason, n in left_out.items() if n},
     )
+
+
+def keeps_limits(fleet: Fleet, horizon: Horizon, limits: Limits, chosen: Ints) -> bool:
+    """True if candidates [N] taken now keep to caps, ramps and least loads as well as staying does."""
+    ahead = horizon.known()
+    free = np.array([reason is None for reason in fleet.held_back], dtype=np.bool_)
+    free &= fleet.candidates.current >= 0
+    shared = _shared(fleet, limits, ahead, free)
+    nodes = shared.nodes(0, shared.draw(fleet.candidates.current))
+    before = shared.broken(fleet.candidates.current, nodes)
+    return not (shared.broken(chosen, nodes) & ~before).any()
+
+
+def _present_draw(fleet: Fleet) -> Floats:
+    return np.where(np.isfinite(fleet.present_power_w), fleet.present_power_w, fleet.rated_power_w)
+
+
+def _shared(fleet: Fleet, limits: Limits, ahead: Horizon, free: Bools) -> Shared:
+    power, table = fleet.curves.power_w, fleet.candidates
+    draw = _present_draw(fleet)
+    mean_w = np.nan_to_num(power[:, :, 1])
+    sigma_w = np.nan_to_num((power[:, :, 2] - power[:, :, 0]) / _WIDTH_80)
+    # Of a present setting that nothing foresees, what it draws is known all the same.
+    rows, here = np.arange(len(draw)), np.maximum(table.current, 0)
+    unforeseen = (table.current >= 0) & ~np.isfinite(power[rows, here, 1])
+    mean_w[rows[unforeseen], here[unforeseen]] = draw[unforeseen]
+    site = limits.power(len(draw), len(ahead))
+    return share(site, draw, mean_w, sigma_w, limits.cap_z, free, 3600.0 * ahead.step_h, len(ahead))
 
 
 def _prospect(fleet: Fleet, margins: Margins, ahead: Horizon, limits: Limits, may_enter: Bools) -> Prospect:
@@ -260,25 +301,41 @@ def _after(prospect: Prospect, ahead: Horizon) -> Floats:
     return np.asarray(np.maximum(values.stay[0], best))
 
 
-def _shared(
-    power: SitePower, draw: Floats, sigma_w: Floats, z: float, here: Ints, free: Bools, steps: int
-) -> Shared:
-    """The limits of every step, of the miners that are up for decision. Ramps are kept from now on only."""
+def _bound(
+    power: SitePower, found: Allotment, worth: Floats, power_w: Floats
+) -> tuple[Ints, list[str | None]]:
+    """[N] the place whose limit shapes each miner's choice, -1 for none, and which limit that is."""
     tree = power.tree
-    fixed = np.where(free, 0.0, draw)
-    spread = np.where(free, sigma_w[np.arange(len(here)), here], 0.0)
-    margin = z * np.sqrt(tree.sums(spread**2))
-    now = step_limits(tree, tree.sums(draw) * power.pue, power.ramp_s, margin_w=margin, pue=power.pue)
-    later = Band(
-        np.broadcast_to(tree.cap_w, (steps, len(tree.names))),
-        np.broadcast_to(tree.floor_w, (steps, len(tree.names))),
-    )
-    later = left_for_miners(tree, later.within(power.event_cap_w), fixed, power.pue)
-    first = left_for_miners(tree, now.within(power.event_cap_w[0]), fixed, power.pue)
-    nodes = Nodes(tree.member(), first.cap_w, first.floor_w, z, tree.names)
-    cap_w, floor_w = later.cap_w.copy(), later.floor_w.copy()
-    cap_w[0], floor_w[0] = first.cap_w, first.floor_w
-    return Shared(nodes, cap_w, floor_w, sigma_w, power.weight, power.protected, free)
+    bound = binding(tree, found.price, found.over)
+    rows = np.arange(len(bound))
+    best = np.where(np.isfinite(worth), worth, -np.inf).argmax(axis=1)
+    pushed = (power_w[rows, found.chosen] > power_w[rows, best]) & np.isfinite(worth[rows, best])
+    raised = tree.member() & found.raised
+    outer = np.where(raised.any(axis=1) & pushed & (bound < 0), raised.argmax(axis=1), -1)
+    how: list[str | None] = []
+    for own, up in zip(bound, outer, strict=True):
+        if own >= 0:
+            how.append(_which_cap(power, found, int(own)))
+        elif up >= 0:
+            how.append("least load" if np.isfinite(tree.floor_w[up]) else "ramp")
+        else:
+            how.append(None)
+    return np.where(bound >= 0, bound, outer), how
+
+
+def _which_cap(power: SitePower, found: Allotment, g: int) -> str:
+    if not (found.cap_binds[g] or found.over[g]):
+        return "ramp"
+    if g == 0 and power.peak_w < min(power.event_cap_w[0, g], power.tree.cap_w[g]):
+        return "demand charge"
+    return "demand event" if power.event_cap_w[0, g] < power.tree.cap_w[g] else "cap"
+
+
+def _upper_w(shared: Shared, chosen: Ints) -> float:
+    """What the miners that are up for decision draw together, at the stated confidence."""
+    rows, pick = np.flatnonzero(shared.free), chosen[shared.free]
+    variance = float((shared.sigma_w[rows, pick] ** 2).sum())
+    return float(shared.power_w[rows, pick].sum()) + shared.z * sqrt(variance)
 
 
 def _change_usd(prospect: Prospect) -> Floats:

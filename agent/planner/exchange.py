@@ -27,7 +27,7 @@ def exchanged(table: Choices, nodes: Nodes, chosen: Ints, price: Floats) -> Ints
     chosen = chosen.copy()
     mean, variance = (values @ nodes.member for values in table.at(chosen))
     # A node that is below its floor already may not get further below, one over its cap not further above.
-    margin = nodes.z * np.sqrt(np.maximum(variance, 0.0))
+    margin = nodes.free_z * np.sqrt(np.maximum(variance, 0.0))
     floor, cap = np.minimum(nodes.floor_w, mean - margin), np.maximum(nodes.cap_w, mean + margin)
     for g in np.flatnonzero(price > 0.0)[::-1]:
         below = np.flatnonzero(nodes.member[:, g] & (chosen >= 0))
@@ -58,7 +58,7 @@ def exchanged(table: Choices, nodes: Nodes, chosen: Ints, price: Floats) -> Ints
                 group, total = group[hopeful], total[hopeful]
                 power = mean[around] + own_p[group].sum(axis=1)
                 var = np.maximum(variance[around] + own_v[group].sum(axis=1), 0.0)
-                free = nodes.z * np.sqrt(var)
+                free = nodes.free_z[around] * np.sqrt(var)
                 fits = ((power + free <= cap[around]) & (power - free >= floor[around])).all(axis=1)
                 if fits.any():
                     best = group[fits][int(total[fits].argmax())]

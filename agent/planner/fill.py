@@ -110,7 +110,7 @@ def _searched(table: Choices, nodes: Nodes, chosen: Ints, price: Floats) -> Ints
     deepest = np.where(nodes.member, np.arange(nodes.member.shape[1]), -1).max(axis=1)
     # To weigh variance against power where sums are compared: its slope at the load at hand.
     spread = np.sqrt(np.maximum(variance.sum(), 1e-12))
-    weigh = 0.5 * nodes.z / float(spread)
+    weigh = 0.5 * float(nodes.free_z.max(initial=0.0)) / float(spread)
     sums: dict[int, _Sums] = {}
     # What those that are not looked at lose in any case.
     bound -= float(loss[rows, pick][~movable].sum())
@@ -219,8 +219,9 @@ def _inside(sums: _Sums, nodes: Nodes, g: int, mean: Floats, variance: Floats) -
     """Those that keep to the cap and the floor of a node, or are no worse than what is."""
     member = nodes.member[:, g]
     now_w, now_v = float(mean[member].sum()), float(variance[member].sum())
-    margin = nodes.z * np.sqrt(np.maximum(now_v + sums.variance, 0.0))
-    now_margin = nodes.z * np.sqrt(max(now_v, 0.0))
+    z = float(nodes.free_z[g])
+    margin = z * np.sqrt(np.maximum(now_v + sums.variance, 0.0))
+    now_margin = z * np.sqrt(max(now_v, 0.0))
     cap = max(float(nodes.cap_w[g]), now_w + now_margin)
     floor = min(float(nodes.floor_w[g]), now_w - now_margin)
     power = now_w + sums.power_w

@@ -20,10 +20,13 @@ class SitePower:
     Args:
         tree: the circuits.
         pue: draw of the site over that of its miners.
-        ramp_s: seconds within which what is chosen now takes effect; ramps are kept over these.
+        ramp_s: seconds within which what is chosen now takes effect; that change keeps ramps over these,
+            later ones over their step.
         event_cap_w: [T,G] caps by demand-response events that are kept; infinity where there is none.
         weight, protected: [N] as in `agent.planner.priorities`.
         may_change: [N,T] False where a miner is to be left alone (quiet hours, maintenance).
+        off: [N,T] True where maintenance has a miner without power.
+        peak_w: cap of the whole site above which the charge on the month's peak costs more than it brings.
     """
 
     tree: PowerTree
@@ -33,6 +36,8 @@ class SitePower:
     weight: Floats
     protected: Bools
     may_change: Bools
+    off: Bools
+    peak_w: float = np.inf
 
     @staticmethod
     def single(miners: int, steps: int, cap_w: float) -> SitePower:
@@ -45,12 +50,13 @@ class SitePower:
             weight=np.ones(miners),
             protected=np.zeros(miners, dtype=np.bool_),
             may_change=np.ones((miners, steps), dtype=np.bool_),
+            off=np.zeros((miners, steps), dtype=np.bool_),
         )
 
     @property
     def limited(self) -> bool:
         """True if any power is limited at all."""
-        return self.tree.limited or bool(np.isfinite(self.event_cap_w).any())
+        return self.tree.limited or bool(np.isfinite(self.event_cap_w).any() or np.isfinite(self.peak_w))
 
     def until(self, steps: int) -> SitePower:
         """The same for the first steps."""
@@ -62,6 +68,8 @@ class SitePower:
             self.weight,
             self.protected,
             self.may_change[:, :steps],
+            self.off[:, :steps],
+            self.peak_w,
         )
 
 

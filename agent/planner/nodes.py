@@ -20,16 +20,26 @@ class Nodes:
         member: [N,G] True where a miner hangs below a node.
         cap_w: [G] for the miners that are up for decision; infinity without a cap.
         floor_w: [G] least load; minus infinity without.
-        z: standard deviations of a node's summed error of predicted power to keep free on either side;
-            errors of different miners are independent.
+        z: [G], or one for all: standard deviations of a node's summed error of predicted power to keep free
+            on either side; errors of different miners are independent.
         names: [G] for messages. A parent stands before its children.
     """
 
     member: Bools
     cap_w: Floats
     floor_w: Floats
-    z: float
+    z: Floats | float
     names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Give every node its own `z`."""
+        object.__setattr__(self, "z", np.broadcast_to(np.asarray(self.z, dtype=np.float64), self.cap_w.shape))
+
+    @property
+    def free_z(self) -> Floats:
+        """[G] of `z`."""
+        assert isinstance(self.z, np.ndarray)
+        return self.z
 
     @staticmethod
     def one(count: int, cap_w: float, z: float, name: str = "site") -> Nodes:
@@ -40,7 +50,7 @@ class Nodes:
     def load(self, mean_w: Floats, variance: Floats, side: float = 1.0) -> Floats:
         """[...,G] bound of each node's power for means and variances [...,N]."""
         total = mean_w @ self.member
-        return np.asarray(total + side * self.z * np.sqrt(np.maximum(variance @ self.member, 0.0)))
+        return np.asarray(total + side * self.free_z * np.sqrt(np.maximum(variance @ self.member, 0.0)))
 
 
 @dataclass(frozen=True, slots=True)

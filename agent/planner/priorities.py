@@ -13,28 +13,35 @@ Bools = NDArray[np.bool_]
 
 
 def allocate_by_priority(
-    value: Floats, power_w: Floats, sigma_w: Floats, nodes: Nodes, weight: Floats, protected: Bools
+    value: Floats,
+    power_w: Floats,
+    sigma_w: Floats,
+    nodes: Nodes,
+    weight: Floats,
+    protected: Bools,
+    *,
+    fill: bool = True,
 ) -> Allocation:
     """As `allocate`, with miners that count for more and miners that give way last.
 
     Prices in the result are of weighed value.
 
     Args:
-        value, power_w, sigma_w: [N,K]; NaN value marks a candidate that may not be taken.
+        value, power_w, sigma_w, fill: as `allocate` takes them.
         weight: [N] above 0: a watt of the miner counts as if it earned so many times as much. It matters
             only where a limit binds.
         protected: [N] True for miners that keep their best candidate, unless a cap cannot be kept otherwise.
     """
     weighed = value * weight[:, None]
     if not protected.any():
-        return allocate(weighed, power_w, sigma_w, nodes)
-    found = allocate(_best_alone(weighed, power_w, protected), power_w, sigma_w, nodes)
+        return allocate(weighed, power_w, sigma_w, nodes, fill=fill)
+    found = allocate(_best_alone(weighed, power_w, protected), power_w, sigma_w, nodes, fill=fill)
     if found.feasible:
         return found
     # Only below the places that cannot keep their cap.
     released = nodes.member[:, found.over].any(axis=1)
     still = _best_alone(weighed, power_w, protected & ~released)
-    return allocate(still, power_w, sigma_w, nodes)
+    return allocate(still, power_w, sigma_w, nodes, fill=fill)
 
 
 def _best_alone(value: Floats, power_w: Floats, rows: Bools) -> Floats:

@@ -26,14 +26,14 @@ from agent.setting import Setting
 
 # Of the store's states.
 ROUND_STATE = "round"
-VERSION = 1
+VERSION = 2
 MOST_BYTES = 64 * 1024 * 1024
 _TABLE = ("shares", "stops", "loss_h", "wake_loss_h", "settle_s", "restarts", "wears", "permitted")
 _COLUMNS = ("current", "nominal")
 _CURVES = ("hashrate_ths", "power_w", "chip_temp_c", "profit_usd_per_day")
 _LIMITS = ("cap_w", "cap_z", "minimum_gain_usd_per_day", "hold_h", "restart_usd")
 _TREE = ("parent", "leaf", "cap_w", "floor_w", "ramp_up_w_per_s", "ramp_down_w_per_s")
-_SITE = ("event_cap_w", "weight", "protected", "may_change")
+_SITE = ("event_cap_w", "weight", "protected", "may_change", "off")
 _FLEET = ("chip_max_c", "present_power_w", "rated_power_w", "restarts_left", "held_h")
 
 
@@ -80,9 +80,16 @@ def pack(snapshot: Snapshot) -> bytes:
     arrays |= {name: getattr(fleet.candidates, name) for name in (*_TABLE, *_COLUMNS)}
     arrays |= {f"curve_{name}": getattr(fleet.curves, name).astype(np.float32) for name in _CURVES}
     arrays |= {name: getattr(fleet, name) for name in _FLEET}
+    if fleet.trying is not None:
+        arrays["trying"] = fleet.trying
     if limits.site is not None:
         site = limits.site
-        facts["site"] = {"names": site.tree.names, "pue": site.pue, "ramp_s": site.ramp_s}
+        facts["site"] = {
+            "names": site.tree.names,
+            "pue": site.pue,
+            "ramp_s": site.ramp_s,
+            "peak_w": site.peak_w,
+        }
         arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
         arrays |= {f"tree_{name}": getattr(site.tree, name) for name in _TREE}
         arrays |= {f"site_{name}": getattr(site, name) for name in _SITE}
@@ -131,6 +138,7 @@ def _build(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
         priced_at=(hashprice, price),
         held_back=tuple(facts["held_back"]),
         **{name: arrays[name] for name in _FLEET},
+        trying=arrays.get("trying"),
     )
     first, second = facts["sources"]
     return Snapshot(
@@ -152,13 +160,14 @@ def _limits(facts: dict[str, Any], arrays: dict[str, NDArray[Any]], count: int) 
     tree = PowerTree(tuple(facts["site"]["names"]), **{name: arrays[f"tree_{name}"] for name in _TREE})
     steps, places = len(arrays["price"]), len(tree.names)
     _expect(tree.leaf, "leaf", (count,))
-    shapes = ((steps, places), (count,), (count,), (count, steps))
+    shapes = ((steps, places), (count,), (count,), (count, steps), (count, steps))
     for name, shape in zip(_SITE, shapes, strict=True):
         _expect(arrays[f"site_{name}"], name, shape)
     site = SitePower(
         tree=tree,
         pue=float(facts["site"]["pue"]),
         ramp_s=float(facts["site"]["ramp_s"]),
+        peak_w=float(facts["site"]["peak_w"]),
         **{name: arrays[f"site_{name}"] for name in _SITE},
     )
     return replace(plain, site=site)

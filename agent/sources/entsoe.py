@@ -8,7 +8,7 @@ from xml.parsers import expat
 
 from agent.errors import SourceError
 from agent.sources.config import EntsoeSource
-from agent.sources.table import Table, table_of
+from agent.sources.table import MAX_ROWS, Table, table_of
 
 _STEP = re.compile(r"^PT(\d{1,2})(M|H)$")
 _MAX_DEPTH, _MAX_NODES = 20, 200_000
@@ -45,18 +45,22 @@ def prices(body: bytes, usd_per_eur: float) -> Table:
         raise SourceError("ENTSO-E: the answer holds no prices")
     finest_s = min(step_s for _, _, step_s, _ in read.periods)
     found: dict[float, float] = {}
+    rows = 0
     for start_s, end_s, step_s, points in sorted(read.periods, key=lambda period: -period[2]):
         count = round((end_s - start_s) / step_s)
         if not 0 < count <= _MAX_POSITION or not points or min(points) != 1 or max(points) > count:
             raise SourceError(f"ENTSO-E: a period of {count} steps has positions {sorted(points)[:1]} on")
         price = points[1]
         parts = round(step_s / finest_s)
+        rows += count * parts
+        if rows > MAX_ROWS:
+            raise SourceError(f"ENTSO-E: the periods hold more than {MAX_ROWS} steps")
         for position in range(1, count + 1):
             price = points.get(position, price)
             for part in range(parts):
                 found[start_s + (position - 1) * step_s + part * finest_s] = price
-    rows = [(at_s, price * 0.001 * usd_per_eur) for at_s, price in found.items()]
-    return table_of(rows, "price_usd_per_kwh", "ENTSO-E", finest_s)
+    priced = [(at_s, price * 0.001 * usd_per_eur) for at_s, price in found.items()]
+    return table_of(priced, "price_usd_per_kwh", "ENTSO-E", finest_s)
 
 
 class _Reader:

@@ -122,18 +122,27 @@ class Fetching:
                 write_table, cache_path(self._folder, name), before.merged(table, _KEEP_S)
             )
         except (SourceError, DataError, OSError) as error:
-            if name not in self._problems:
-                log.warning("source %s: %s; what was fetched before stays in use", name, error)
-            self._problems[name] = str(error)
-            longest = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2.0 ** min(pace.failures, 16))
-            pace.failures += 1
-            wait_s = longest * (0.5 + 0.5 * self._rng.random())
+            wait_s = self._failed(name, str(error))
+        except Exception as error:
+            # An answer that nobody thought of must not end the fetching of all other sources.
+            log.exception("source %s: its answer could not be worked with", name)
+            wait_s = self._failed(name, f"its answer could not be worked with: {type(error).__name__}")
         else:
             if self._problems.pop(name, None) is not None:
                 log.info("source %s: back", name)
             pace.failures = 0
             wait_s = source.interval_s * (0.95 + 0.1 * self._rng.random())
         pace.due = self._clock.now() + timedelta(seconds=wait_s)
+
+    def _failed(self, name: str, problem: str) -> float:
+        """Say what is wrong, once. Returns the seconds until the next try."""
+        pace = self._pace[name]
+        if name not in self._problems:
+            log.warning("source %s: %s; what was fetched before stays in use", name, problem)
+        self._problems[name] = problem
+        longest = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2.0 ** min(pace.failures, 16))
+        pace.failures += 1
+        return longest * (0.5 + 0.5 * self._rng.random())
 
     def _kept(self, name: str) -> Table:
         path = cache_path(self._folder, name)

@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.errors import SourceError
 from agent.sources.config import Mapping
-from agent.sources.mapping import pick, rows_of
+from agent.sources.mapping import rows_of
 from agent.sources.table import Table
 
 PATHS = {
@@ -21,6 +21,8 @@ PATHS = {
 _BLOCKS_PER_DAY = 144.0
 _SATS = 1e8
 _HALVING = 210_000
+# Of blocks: in some 130 years, when there is no subsidy any more.
+_MOST_HEIGHT = 34 * _HALVING
 # Fees of single blocks jump; a day of them is what the next blocks will bring.
 _FEES_OVER_S = 86400.0
 
@@ -45,8 +47,12 @@ def network(answers: dict[str, Any], now_s: float) -> Table:
         if not recent:
             raise SourceError(f"{PATHS[name]}: the list is empty")
         sums[name] = float(np.mean(recent))
-    height = int(max(float(pick(row, "avgHeight", PATHS["rewards"])) for row in answers["rewards"]))
-    subsidy = 50.0 / 2 ** (height // _HALVING) if height >= 0 else float("nan")
+    heights = Mapping(rows=".", time="timestamp", value="avgHeight", time_format="unix_s")
+    found = [value for _, value in rows_of(answers["rewards"], heights, now_s, PATHS["rewards"])]
+    height = max(found, default=float("nan"))
+    if not 0.0 <= height < _MOST_HEIGHT:
+        raise SourceError(f"{PATHS['rewards']}: avgHeight {height:g} cannot be")
+    subsidy = 50.0 / 2.0 ** (height // _HALVING)
     if not sums["fees"] >= 0.0 or abs(sums["rewards"] - sums["fees"] - subsidy) > 0.05 * subsidy + 0.05:
         raise SourceError(
             f"{PATHS['rewards']}: {sums['rewards']:g} BTC a block are not the subsidy of {subsidy:g} and "

@@ -152,8 +152,20 @@ def parse_table(raw: bytes, where: str) -> Table:
         ahead = body["adjustment"]
         adjustment = (float(ahead[0]), float(ahead[1])) if ahead is not None else None
         step_s = float(body["step_s"]) if body["step_s"] is not None else None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise DataError(f"{where}: is damaged and is fetched anew: {type(error).__name__}") from error
+    if adjustment is not None and not np.isfinite(adjustment).all():
+        raise DataError(f"{where}: is damaged and is fetched anew: the change of difficulty is no number")
+    if step_s is not None and not step_s > 0.0:
+        raise DataError(f"{where}: is damaged and is fetched anew: step_s {step_s:g}")
     if times.ndim != 1 or not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
         raise DataError(f"{where}: is damaged and is fetched anew: times do not rise")
     if any(name not in RANGES or values.shape != times.shape for name, values in columns.items()):

@@ -79,6 +79,34 @@ async def test_in_observe_mode_nothing_that_was_approved_before_is_sent(tmp_path
         assert status(parts, one) == "superseded"
 
 
+async def test_what_was_approved_before_another_change_of_the_miner_is_not_sent(tmp_path: Path) -> None:
+    spec = farm_spec(mixed()[2:3], tmp_path)
+    clock = ManualClock(NOON)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR), clock) as parts:
+        one = await approved(parts)
+        clock.advance(60.0)
+        values = {
+            "id": "by-another-way",
+            "recommendation_id": None,
+            "site_id": one.site_id,
+            "miner_id": one.miner_id,
+            "status": "confirmed",
+            "reason": "a change of which the recommendation knew nothing",
+            "approved_by": "test",
+            "before": one.current,
+            "target": one.current,
+            "expected": one.expected,
+            "intended_at": clock.now(),
+            "confirm_by": clock.now(),
+            "settled_at": clock.now(),
+        }
+        parts.store.put_act(Act.model_validate(values))
+        await parts.run(1)
+        await parts.cycle.dispatcher.finish()
+        assert [act.id for act in parts.store.acts()] == ["by-another-way"]
+        assert status(parts, one) == "superseded"
+
+
 async def test_an_approval_that_cannot_be_written_is_taken_up_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ class SampleSite:
             "gain_usd_per_day": gain if i % 3 == 0 else None,
             "recommendation_id": f"rec-{i}" if i % 3 == 0 else None,
             "why": why if i % 3 == 0 else None,
+            "learned": "hashes 0.4% less (known to 0.3%) and draws 3.1% more (known to 0.4%) than its model",
         }
         return MinerLine.model_validate(values | changes)
 

@@ -19,7 +19,7 @@ from agent.sources.entsoe import prices
 from agent.sources.fetching import Fetching
 from agent.sources.mapping import rows_of
 from agent.sources.mempool import PATHS
-from agent.sources.table import cache_path, read_table, table_of, write_table
+from agent.sources.table import cache_path, parse_table, read_table, table_of, write_table
 from agent.yamlfile import parse_yaml
 from tests.economics.web import Page, PriceServer, price_server
 
@@ -107,7 +107,14 @@ async def test_a_dead_feed_leaves_the_last_good_until_it_is_stale(tmp_path: Path
         (Page(b'{"data": [{"start": "2027-03-02T12:00Z", "usd_per_mwh": 4}]}'), "more than 10 days ahead"),
         (Page(b"x" * 20_000), "more than 10240 bytes"),
         (Page(b"", 302, headers={"Location": "http://127.0.0.1:1/"}), "answers 302"),
+        (Page(b"", 301, headers={"Location": "file:///etc/passwd"}), "answers 301"),
         (Page(b"", 401), "check the token"),
+        (Page(b'{"data": [{"start": 1e999, "usd_per_mwh": 4}]}'), "not an ISO 8601 time"),
+        (Page(b'{"data": [[[[[4]]]]]}'), "the answer has no start"),
+        (
+            Page(b'{"data": [{"start": "2026-03-02T12:00Z", "usd_per_mwh": 1' + b"0" * 5000 + b"}]}"),
+            "not JSON",
+        ),
         (Page(b"{}", headers={"Content-Encoding": "gzip"}), "packs its answer"),
         (Page(b"{}", drip_s=5.0), "did not answer within 0.2 s"),
     ],
@@ -225,6 +232,37 @@ async def test_hashprice_from_an_explorer_by_hand(tmp_path: Path) -> None:
         await fetch.close()
 
 
+@pytest.mark.parametrize("height", [1e300, -1, "far", None, [], {"a": 1}, True])
+async def test_an_absurd_height_of_the_chain_is_refused_at_once(tmp_path: Path, height: object) -> None:
+    async with price_server() as server:
+        explorer(server)
+        row = {"timestamp": NOW.timestamp() - 60.0, "avgHeight": height, "avgRewards": 3.525e8}
+        server.pages[PATHS["rewards"]] = Page(json.dumps([row]).encode())
+        config = site(tmp_path, f"name: net, kind: mempool, url: '{server.url}'", market="source: net")
+        fetch = fetching(config, ManualClock(NOW))
+        await fetch.fetch_due()
+        assert PATHS["rewards"] in fetch.problems["net"]
+        await fetch.close()
+
+
+async def test_an_answer_nobody_thought_of_leaves_the_other_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with price_server() as server:
+        server.pages["/spot"] = spot([40, 41, 42, 43, 44, 45])
+        config = spot_site(tmp_path, server)
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        fetch = fetching(config, ManualClock(NOW))
+        with monkeypatch.context() as patched:
+            patched.setattr("agent.sources.fetching.check", broken)
+            assert await fetch.fetch_due() >= 15.0
+        assert "ZeroDivisionError" in fetch.problems["spot"]
+        await fetch.close()
+
+
 def test_every_form_of_a_mapping() -> None:
     parallel = {"hourly": {"time": ["2026-03-02T00:00", "2026-03-02T01:00"], "price": ["4.5", None]}}
     mapping = Mapping(times="hourly.time", values="hourly.price", timezone="Europe/Berlin", scale=2.0)
@@ -273,6 +311,13 @@ def test_day_ahead_xml_with_hours_quarters_and_positions_left_out() -> None:
         (document(period("2026-03-01T23:00Z", "2026-03-02T01:00Z", "P1Y", {1: 1.0})), "resolution"),
         (document(period("2026-03-01T23:00Z", "2026-03-02T01:00Z", "PT60M", {9: 1.0})), "positions"),
         (document(period("2026-03-01T23:00Z", "3026-03-02T01:00Z", "PT1M", {1: 1.0})), "positions"),
+        (
+            document(
+                period("2026-03-01T23:00Z", "2026-03-01T23:01Z", "PT1M", {1: 1.0})
+                + 3 * period("2026-01-01T00:00Z", "2026-03-20T00:00Z", "PT60M", {1: 1.0})
+            ),
+            "more than 100000 steps",
+        ),
         (document(period("yesterday", "2026-03-02T01:00Z", "PT60M", {1: 1.0})), "not a UTC time"),
         (document(period("2026-03-01T23:00Z", "2026-03-02T01:00Z", "PT60M", {1: float("inf")})), "cannot be"),
     ],
@@ -289,6 +334,26 @@ def test_a_kept_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert again.times_s.tolist() == [10.0, 20.0] and again.step_s == 10.0
     assert again.columns["price_usd_per_kwh"].tolist() == [0.1, -0.2]
     assert [path.name for path in (tmp_path / "s").iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"adjustment": [1.0, float("nan")]},
+        {"adjustment": [float("inf"), 0.1]},
+        {"step_s": -5.0},
+        {"step_s": float("nan")},
+        {"times_s": [20.0, 10.0]},
+        {"times_s": [10.0, float("nan")]},
+        {"columns": {"price_usd_per_kwh": [[1.0], [2.0]]}},
+        {"columns": {"cost": [1.0, 2.0]}},
+        {"columns": [1.0]},
+    ],
+)
+def test_a_relayed_table_that_is_none_is_refused(change: dict[str, object]) -> None:
+    good = {"times_s": [10.0, 20.0], "columns": {"price_usd_per_kwh": [0.1, 0.2]}, "adjustment": None}
+    with pytest.raises(DataError, match="fetched anew"):
+        parse_table(json.dumps(good | {"step_s": None} | change).encode(), "relay")
 
 
 @pytest.mark.parametrize(

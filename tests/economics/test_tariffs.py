@@ -231,7 +231,6 @@ def test_the_demand_charge_is_that_of_the_highest_window_of_the_month() -> None:
     assert meter.month == "2026-03"
     assert meter.peak_kw == pytest.approx(400.0)
     assert meter.charge_usd == pytest.approx(4000.0)
-    assert meter.extra_usd(np.array([350.0, 400.0, 450.0])).tolist() == pytest.approx([0.0, 0.0, 500.0])
     again = DemandMeter(DemandCharge(usd_per_kw_month=10.0, window_minutes=15), "America/Chicago")
     again.restore(meter.to_bytes())
     assert (again.month, again.peak_kw) == (meter.month, meter.peak_kw)

@@ -138,10 +138,10 @@ def test_other_firmware_makes_another_unit() -> None:
 
 def test_another_bundle_keeps_what_is_known_with_less_certainty() -> None:
     farm = site(1).run(48, power=1.05)
-    certain = farm.learner.explain(0, 1.0).power_known_to
+    certain = farm.learner.explain(np.ones(farm.learner.state.count))[0].power_known_to
     farm.bundle = "b"
     farm.run(0.2, power=1.05)
-    assert farm.learner.explain(0, 1.0).power_known_to > certain
+    assert farm.learner.explain(np.ones(farm.learner.state.count))[0].power_known_to > certain
     assert farm.corrected()[0, 1] == pytest.approx(1.05, abs=0.01)
 
 

@@ -254,9 +254,9 @@ def test_loosening_is_adding_variance_to_the_level() -> None:
 
 def test_words_for_the_page_of_a_miner() -> None:
     feed = Feed(1).run(5 * 48, rate=0.99, power=1.031, noise=0.0005)
-    told = explain(feed.state, 0, 1.0, 25.0)
+    told = explain(feed.state, np.ones(1))[0]
     assert told.power_off == pytest.approx(0.031, abs=0.001)
     assert told.words.startswith("hashes 1.0% less (known to 0.")
     assert "draws 3.1% more (known to 0." in told.words
     assert told.words.endswith("from 5 days of readings")
-    assert explain(fresh(1), 0, 1.0).words == "not watched yet: its curve is that of its model"
+    assert explain(fresh(1), np.ones(1))[0].words == "not watched yet: its curve is that of its model"

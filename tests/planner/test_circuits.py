@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.planner.allocate import allocate
-from agent.planner.circuits import Band, PowerTree, binding, left_for_miners, step_limits
-from agent.planner.nodes import Nodes
+from agent.planner.circuits import Band, PowerTree, binding, left_for_miners
 
 INF = float("inf")
 
@@ -99,59 +97,6 @@ def ramped(cap_w: float, floor_w: float, up_w_per_s: float, down_w_per_s: float)
         ramp_up_w_per_s=np.array([up_w_per_s]),
         ramp_down_w_per_s=np.array([down_w_per_s]),
     )
-
-
-@pytest.mark.parametrize(
-    ("present_w", "expected"),
-    [
-        (5_000.0, (8_000.0, 3_500.0)),  # both ramps
-        (9_000.0, (10_000.0, 7_500.0)),  # the cap before the ramp up
-        (2_500.0, (5_500.0, 2_000.0)),  # the floor before the ramp down
-        (15_000.0, (10_000.0, 10_000.0)),  # over the cap: down to it, faster than the ramp
-        (0.0, (3_000.0, 2_000.0)),  # a stopped site starts within its ramp
-        (-3_000.0, (0.0, 0.0)),  # too far below the floor to reach it within one step
-    ],
-)
-def test_ramps_bound_the_next_step(present_w: float, expected: tuple[float, float]) -> None:
-    site = ramped(10_000.0, 2_000.0, 10.0, 5.0)
-    band = step_limits(site, np.array([present_w]), 300.0)
-    assert (band.cap_w[0], band.floor_w[0]) == expected
-
-
-@given(st.integers(0, 10_000), st.floats(0.0, 2.5), st.floats(1.0, 1.5))
-@settings(max_examples=150, deadline=None)
-def test_a_load_within_its_caps_may_always_stay(seed: int, z: float, pue: float) -> None:
-    rng = np.random.default_rng(seed)
-    site = tree(rng, 12, 5)
-    site = replace(site, cap_w=np.full(5, INF), floor_w=np.full(5, -INF))
-    power = rng.uniform(0.0, 4000.0, 12)
-    margin = z * np.sqrt(site.sums((0.05 * power) ** 2))
-    band = step_limits(site, site.sums(power) * pue, 60.0, margin_w=margin, pue=pue)
-    left = left_for_miners(site, band, np.zeros(12), pue)
-    assert (site.sums(power) + margin <= left.cap_w + 1e-6).all()
-    assert (site.sums(power) - margin >= left.floor_w - 1e-6).all()
-
-
-@given(st.integers(0, 100_000))
-@settings(max_examples=300, deadline=None)
-def test_plans_within_the_band_keep_ramps_and_caps(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    site = tree(rng, 12, int(rng.integers(1, 7)))
-    power = np.sort(rng.uniform(0.0, 3500.0, (12, 6)), axis=1)
-    power[:, 0] = 0.0
-    value = 0.2 * np.sqrt(power) * rng.uniform(0.5, 1.5, (12, 1)) - 0.001 * power
-    rows, now = np.arange(12), rng.integers(0, 6, 12)
-    before = site.sums(power[rows, now])
-    band = step_limits(site, before, 300.0)
-    left = left_for_miners(site, band, np.zeros(12))
-    found = allocate(
-        value, power, 0.0 * power, Nodes(site.member(), left.cap_w, left.floor_w, 0.0, site.names)
-    )
-    # To stop everything is always among the candidates.
-    assert found.feasible
-    after = site.sums(power[rows, found.chosen])
-    assert (after <= site.cap_w + 1e-6).all()
-    assert (after - before <= site.ramp_up_w_per_s * 300.0 + 1e-6).all()
 
 
 def test_an_event_caps_a_band_and_its_floor() -> None:

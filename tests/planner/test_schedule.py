@@ -15,9 +15,9 @@ from agent.planner.candidates import Candidates
 from agent.planner.circuits import PowerTree
 from agent.planner.decide import Fleet, Plan, decide
 from agent.planner.events import DemandEvent
-from agent.planner.keep_events import with_events
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
+from agent.planner.worth_keeping import with_events
 from agent.setting import Knob, Setting
 from tests.planner.test_plan_money import FULL, LOW, STOP, fleet, horizon
 
@@ -64,11 +64,11 @@ def random_fleet(rng: np.random.Generator, miners: int, width: int) -> Fleet:
         curves=Curves(
             around(rate, 0.02 * rate),
             around(power, half),
-            around(rate * 0 + 60.0, rate * 0.0),
+            around(50.0 + 40.0 * share, rate * 0.0),
             around(profit, 0.02 * 0.05 * rate),
         ),
         priced_at=(0.05, 0.05),
-        chip_max_c=np.full(miners, 100.0),
+        chip_max_c=np.where(rng.random(miners) < 0.2, 80.0, 120.0),
         present_power_w=power[np.arange(miners), current],
         rated_power_w=rated_w[:, 0],
         held_back=tuple("observe" if rng.random() < 0.1 else None for _ in range(miners)),
@@ -85,82 +85,138 @@ def random_site(rng: np.random.Generator, given_fleet: Fleet, steps: int) -> Sit
     none = np.full(places, INF)
     tree = PowerTree(tuple(f"place {g}" for g in range(places)), parent, leaf, none, -none, none, none)
     full = tree.sums(given_fleet.rated_power_w)
-    cap = np.where(rng.random(places) < 0.7, full * rng.uniform(0.05, 1.1, places) + 1.0, INF)
+
+    def some(often: float, low: float, high: float, otherwise: float) -> np.ndarray:
+        return np.where(rng.random(places) < often, full * rng.uniform(low, high, places) + 1.0, otherwise)
+
     events = np.full((steps, places), INF)
     first = int(rng.integers(0, steps))
-    events[first : first + 4, 0] = full[0] * rng.uniform(0.1, 1.0)
+    events[first : first + 4, 0] = full[0] * rng.uniform(0.0, 1.0)
+    still = rng.random((miners, steps)) < (0.3 if rng.random() < 0.3 else 0.0)
     return SitePower(
-        tree=replace(tree, cap_w=cap),
+        tree=replace(
+            tree,
+            cap_w=some(0.5, 0.0, 1.1, INF),
+            floor_w=some(0.2, 0.0, 0.7, -INF),
+            # What a step of an hour may change is from nothing to more than all.
+            ramp_up_w_per_s=some(0.4, 0.0, 0.5, INF) / 3600.0,
+            ramp_down_w_per_s=some(0.4, 0.0, 0.5, INF) / 3600.0,
+        ),
         pue=float(rng.uniform(1.0, 1.3)),
-        ramp_s=INF,
+        ramp_s=float(rng.choice([300.0, 3600.0])),
         event_cap_w=events,
         weight=rng.uniform(0.5, 2.0, miners),
         protected=rng.random(miners) < 0.1,
-        may_change=np.ones((miners, steps), dtype=np.bool_),
+        may_change=~still,
+        off=np.zeros((miners, steps), dtype=np.bool_),
     )
 
 
-def loads(given_fleet: Fleet, plan: Plan, site: SitePower, z: float) -> np.ndarray:
-    """[T,G] upper bound of the site's draw along the plan, by the definitions."""
-    rows = np.arange(len(plan.path))
-    free = np.array([reason is None for reason in given_fleet.held_back])
-    power = given_fleet.curves.power_w
-    sigma = (power[:, :, 2] - power[:, :, 0]) / Z80
-    out = []
-    for step in range(plan.path.shape[1]):
-        at = plan.path[:, step]
-        mean = np.where(free, power[rows, at, 1], given_fleet.present_power_w)
-        variance = np.where(free, sigma[rows, at] ** 2, 0.0)
-        out.append(site.pue * (site.tree.sums(mean) + z * np.sqrt(site.tree.sums(variance))))
-    return np.array(out)
+class Seen:
+    """A plan, and what its definitions say of it, worked out anew."""
+
+    def __init__(self, given_fleet: Fleet, site: SitePower, limits: Limits, plan: Plan) -> None:
+        self.table, self.path, self.site, self.z = given_fleet.candidates, plan.path, site, limits.cap_z
+        self.free = np.array([reason is None for reason in given_fleet.held_back])
+        self.rows = np.arange(len(self.path))
+        power = given_fleet.curves.power_w
+        self.mean, self.sigma = power[:, :, 1], (power[:, :, 2] - power[:, :, 0]) / Z80
+        self.fixed = np.where(self.free, 0.0, given_fleet.present_power_w)
+        too_hot = given_fleet.curves.chip_temp_c[:, :, 2] > given_fleet.chip_max_c[:, None]
+        self.may_enter = self.table.permitted & ~too_hot
+        usable = self.may_enter & (~self.table.restarts | (given_fleet.restarts_left > 0)[:, None])
+        usable &= site.may_change[:, :1]
+        self.hot = too_hot[self.rows, self.table.current] & self.free & usable.any(axis=1)
+        self.cap = np.minimum(site.tree.cap_w, site.event_cap_w)
+
+    def before(self, step: int) -> np.ndarray:
+        return self.path[:, step - 1] if step else self.table.current
+
+    def expected(self, at: np.ndarray) -> np.ndarray:
+        mean = np.where(self.free, self.mean[self.rows, at], self.fixed)
+        return self.site.pue * self.site.tree.sums(mean)
+
+    def bound(self, at: np.ndarray, side: float = 1.0) -> np.ndarray:
+        variance = np.where(self.free, self.sigma[self.rows, at] ** 2, 0.0)
+        return self.expected(at) + side * self.site.pue * self.z * np.sqrt(self.site.tree.sums(variance))
+
+    def extreme(self, step: int, open_to: np.ndarray, which: str) -> np.ndarray:
+        """The candidates of least or most power of those that are open, and the one before."""
+        at = self.before(step)
+        allowed = open_to & (self.free & self.site.may_change[:, step])[:, None]
+        stays = ~(self.hot & (step == 0) & allowed.any(axis=1))
+        allowed[self.rows[stays], at[stays]] = True
+        if which == "least":
+            return np.where(allowed, self.mean, INF).argmin(axis=1)
+        return np.where(allowed, self.mean, -INF).argmax(axis=1)
 
 
-def check(seed: int) -> None:
+def random_plan(seed: int) -> tuple[Fleet, SitePower, Limits, Plan]:
     rng = np.random.default_rng(seed)
     steps = int(rng.integers(2, 14))
     given_fleet = random_fleet(rng, int(rng.integers(2, 16)), int(rng.integers(2, 7)))
     site = random_site(rng, given_fleet, steps)
-    hold = int(rng.integers(1, 4))
-    limits = Limits(INF, 1.28, 0.05, hold_h=float(hold), site=site)
+    limits = Limits(INF, 1.28, 0.05, hold_h=float(rng.integers(1, 4)), site=site)
     price = rng.uniform(-0.02, 0.15, steps)
     plan = decide(given_fleet, Horizon(1.0, rng.uniform(0.03, 0.07, steps), price), limits)
-    table, path = given_fleet.candidates, plan.path
-    rows = np.arange(len(path))
-    free = np.array([reason is None for reason in given_fleet.held_back])
-    # Caps: kept wherever the least power of everybody keeps them.
-    draw = loads(given_fleet, plan, site, limits.cap_z)
-    open_to = table.permitted.copy()
-    open_to[rows, table.current] = True
-    least = np.where(open_to, given_fleet.curves.power_w[:, :, 1], INF).argmin(axis=1)
-    floor = loads(given_fleet, replace(plan, path=np.where(free, least, table.current)[:, None]), site, 1.28)[
-        0
-    ]
-    cap = np.minimum(site.tree.cap_w, site.event_cap_w)
-    below = site.tree.member()
-    for step in range(steps):
-        for g in range(len(cap[step])):
-            # A place that cannot be kept asks its own miners for all they have, and so those inside it.
-            inside = below[:, g]
-            hopeless = any(
-                (inside & below[:, h]).any() and floor[h] > cap[step, h] for h in range(len(cap[step]))
-            )
-            assert draw[step, g] <= cap[step, g] * (1 + 1e-9) + 1e-6 or hopeless
-    if (floor > cap[0]).any():
-        assert not plan.feasible
-    before = np.concatenate([table.current[:, None], path[:, :-1]], axis=1)
-    changed = path != before
-    # Bounds, and nobody who is not up for decision.
-    at = rows[:, None]
-    assert (table.permitted[at, path] | (path == table.current[:, None])).all()
-    assert not changed[~free].any()
-    # Holds and budgets, wherever the limits leave a choice: not where a cap was out of reach with them.
-    if not np.isfinite(cap).any():
-        restarts = changed & (table.wears[at, path] | table.stops[at, before])
-        assert (restarts.sum(axis=1) <= given_fleet.restarts_left).all()
-        for row in range(len(path)):
-            times = np.flatnonzero(changed[row])
-            assert (np.diff(times) >= hold).all()
-            assert not len(times) or times[0] >= np.ceil(given_fleet.held_h[row] - 1e-9)
+    return given_fleet, site, limits, plan
+
+
+def check(seed: int) -> None:
+    given_fleet, site, limits, plan = random_plan(seed)
+    seen = Seen(given_fleet, site, limits, plan)
+    table, path, rows, free, tree = seen.table, seen.path, seen.rows, seen.free, site.tree
+    member, hold = tree.member(), int(limits.hold_h)
+    left = given_fleet.restarts_left.astype(np.int64).copy()
+    locked = np.ceil(given_fleet.held_h - 1e-9).astype(np.int64)
+    for step in range(path.shape[1]):
+        before, at = seen.before(step), path[:, step]
+        moved = at != before
+        # Nobody who is not up for decision, nothing beyond bounds and temperature, nothing in quiet hours.
+        assert not moved[~free].any()
+        assert seen.may_enter[rows[moved], at[moved]].all()
+        assert site.may_change[rows[moved], step].all()
+        # Caps: kept wherever the least power of everybody keeps them, else that is what is planned.
+        cap, most = seen.cap[step], seen.bound(at)
+        least = seen.bound(seen.extreme(step, seen.may_enter, "least"))
+        over = most > cap * (1 + 1e-9) + 1e-2
+        assert not (over & (least <= cap)).any(), (step, most, cap, least)
+        assert (most[over] <= least[over] + 1e-2).all()
+        assert (plan.unmet[step] is not None) == over.any()
+        if step == 0:
+            assert plan.feasible == (not over.any())
+            assert plan.upper_power_w * site.pue == pytest.approx(most[0])
+            for row in np.flatnonzero(member[:, over].any(axis=1) & free):
+                assert plan.bound_by[row] in {tree.names[g] for g in np.flatnonzero(over)}
+        # Ramps of expected power: kept, but where a cap leaves no other way.
+        seconds = site.ramp_s if step == 0 else 3600.0
+        change = seen.expected(at) - seen.expected(before)
+        stay = np.where(seen.hot & (step == 0), at, before)
+        forced = (seen.bound(stay) > cap * (1 + 1e-9)).any() or (step == 0 and seen.hot.any())
+        # Whoever waits for a cap to come has to drop faster than the ramp then.
+        for later in range(step + 1, path.shape[1]):
+            fall = tree.ramp_down_w_per_s * 3600.0 * (later - step)
+            forced |= (seen.bound(stay) > seen.cap[later] + fall).any()
+        assert forced or (change <= tree.ramp_up_w_per_s * seconds + 1e-2).all()
+        assert forced or (change >= -tree.ramp_down_w_per_s * seconds - 1e-2).all()
+        # Holds and wear budgets: kept, but where a limit cannot be kept within them.
+        was_stopped = table.stops[rows, before]
+        wear = table.wears | was_stopped[:, None]
+        within = ~(wear & (left <= 0)[:, None] & (step < 24)) & (locked <= 0)[:, None]
+        short = seen.bound(seen.extreme(step, seen.may_enter & within, "least")) > cap
+        highest = seen.extreme(step, seen.may_enter & within, "most")
+        short |= seen.bound(highest, -1.0) < np.minimum(tree.floor_w, cap)
+        # Greedy sharing may miss a least load that a cap, now or soon, or a ramp leaves just room for.
+        ramps = np.isfinite(tree.ramp_up_w_per_s).any()
+        tight = np.isfinite(tree.floor_w) & bool(np.isfinite(seen.cap).any() or ramps)
+        excused = member[:, short | tight].any(axis=1) | (seen.hot & (step == 0))
+        assert (within[rows, at] | ~moved | excused).all(), (step, rows[moved & ~within[rows, at] & ~excused])
+        # Least loads: reached where nothing else stands in the way.
+        if not np.isfinite(seen.cap).any() and not np.isfinite(tree.ramp_up_w_per_s).any():
+            reach = seen.bound(seen.extreme(step, seen.may_enter, "most"), -1.0)
+            assert (seen.bound(at, -1.0) >= np.minimum(tree.floor_w, reach) - 1e-2).all()
+        left -= moved & wear[rows, at]
+        locked = np.maximum(np.where(moved, hold, locked) - 1, 0)
 
 
 @settings(max_examples=250, deadline=None)
