@@ -34,7 +34,7 @@ _DAY_S = 86400.0
 # What is left of evidence that was gathered against another bundle.
 _OTHER_BUNDLE = 0.2
 # How far each source of watts may be off for good, as a share; others teach nothing about power.
-_POWER_DOUBT = {"metered": 0.0, "metered-circuit": 0.01, "reported-corrected": 0.01, "measured": 0.08}
+_POWER_DOUBT = {"metered": 0.0, "metered-circuit": 0.01, "reported-corrected": 0.03, "measured": 0.08}
 # This close to its limit a unit may be holding itself back, and from this intake on most do.
 _THROTTLE_MARGIN_C = 2.0
 _HOT_INTAKE_C = 39.5
