@@ -5,6 +5,7 @@ The models know nothing of the farm's physics: they see its telemetry alone, as 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +24,8 @@ _LOOK_EVERY_S = 3 * 3600.0
 # How far into a step telemetry is looked at, and how often an agent polls until then.
 _PART = 0.9
 _POLL_S = 60.0
+# Degrees that a chip near its limit gains for one of the air: its fans run full, and hot silicon leaks.
+_CHIP_PER_AIR = 1.2
 
 
 class Beliefs(Protocol):
@@ -108,6 +111,7 @@ class LearnedCurves:
         self._priced: PricedAt = (float("nan"), float("nan"))
         self._corrected: Curves | None = None
         self._quiet = np.zeros(scene.count, dtype=np.bool_)
+        self._looked_c = float("nan")
         self._at = scene.farm.start
         self._since_s = np.full(scene.count, -np.inf)
 
@@ -127,13 +131,27 @@ class LearnedCurves:
             # Nothing was seen yet: the first reading is taken where the unit stands.
             self._look(step, standing, self._quiet)
         assert self._corrected is not None
-        return self._corrected, self._priced
+        return self._in_the_heat(step, standing), self._priced
+
+    def _in_the_heat(self, step: int, standing: Standing) -> Curves:
+        """The curves, with chips as much hotter as the air has become since, where a limit is near."""
+        looked = self._corrected
+        assert looked is not None
+        rise = _CHIP_PER_AIR * (float(self._scene.grid.outside_c[step]) - self._looked_c)
+        if rise <= 0.0:
+            return looked
+        rows = np.arange(self._scene.count)
+        upper = looked.chip_temp_c[rows, standing.at, 2] + rise
+        if not (upper > self._scene.farm.chip_max_c).any():
+            return looked
+        return replace(looked, chip_temp_c=looked.chip_temp_c + rise)
 
     def _look(self, step: int, standing: Standing, restarted: Bools) -> None:
         frame = self._telemetry.frame(step, _PART, standing, restarted)
         polls = max(1, round(_PART * self._scene.grid.step_s / _POLL_S))
         before = self._telemetry.frame(step, _PART, standing, restarted, polls)
         self._priced = _prices(self._scene, step)
+        self._looked_c = float(self._scene.grid.outside_c[step])
         conditions = self._market.at(step, frame)
         _, self._corrected = self._watching.look(frame, conditions, self._priced, self._since_s, before)
 

@@ -12,6 +12,7 @@ from agent.conditions import MARKET_COLUMNS, Conditions
 from agent.features import FeatureState
 from agent.fleet import FleetFrame, Unit
 from agent.inference import BundlePredictor, Curves, Economics, Predictor, ProfilePredictor
+from agent.learning.chips import without_present
 from agent.learning.live import Learner
 from agent.learning.state import UnitLearning
 from agent.market_history import market_columns
@@ -67,6 +68,8 @@ class Watching:
         before = frame if before is None else before
         self._features.observe(before, conditions)
         features = self._features.compute(frame, conditions)
+        if self._learner is not None:
+            features = without_present(features)
         economics = Economics(*priced, pue=1.0, pool_fee_share=0.0, hold_h=24.0)
         base = self._predictor.predict(features, self._shares.astype(np.float32), 0.0, economics)
         if self._learner is None:
