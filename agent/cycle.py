@@ -35,6 +35,7 @@ from agent.fleet import FleetFrame, Unit, build_frame
 from agent.health_watch import HealthWatch
 from agent.inference import Curves, Economics, Predictor, choose_predictor
 from agent.lake.recorder import LakeRecorder
+from agent.learning.chips import without_present
 from agent.learning.live import DAMAGED_NAME, Learner
 from agent.learning.live import STATE_NAME as LEARNING_STATE
 from agent.mac_watch import MacWatch
@@ -291,7 +292,7 @@ class Cycle:
         economics = Economics(
             hashprice_usd_per_ths_day=0.0, price_usd_per_kwh=0.0, pue=1.0, pool_fee_share=0.0, hold_h=1.0
         )
-        return predictor.predict(features, shares, np.zeros(shares.shape), economics)
+        return predictor.predict(without_present(features), shares, np.zeros(shares.shape), economics)
 
     def _watch_drift(
         self, predictor: Predictor, frame: FleetFrame, features: NDArray[np.float32], curves: Curves

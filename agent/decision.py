@@ -20,6 +20,7 @@ from agent.demand import DemandMeter
 from agent.features import feature_hash
 from agent.fleet import FleetFrame, Unit
 from agent.inference import Curves, Economics, Predictor
+from agent.learning.chips import without_present
 from agent.learning.live import Learner
 from agent.planner.candidates import Candidates, build_candidates
 from agent.planner.decide import Fleet, Plan, decide
@@ -92,6 +93,8 @@ def decision_round(
     hashprice, price = horizon.known().means()
     # Fee and PUE are in the horizon; what a change costs the plan takes off.
     economics = Economics(hashprice, price, pue=1.0, pool_fee_share=0.0, hold_h=24.0)
+    if config.learning.enabled:
+        features = without_present(features)
     curves = predictor.predict(features, table.shares.astype(np.float32), 0.0, economics)
     if config.learning.enabled:
         nothing_lost = np.zeros(table.shares.shape)

@@ -11,7 +11,7 @@ _MINUS = "\N{MINUS SIGN}"
 _SOURCES = {
     "metered": "by the meter of this miner",
     "metered-circuit": "its share of what the meter of its circuit shows",
-    "reported-corrected": "its own reading, corrected by what its meter taught",
+    "reported-corrected": "its own reading, corrected by what meters taught",
 }
 _STATES: dict[str, tuple[str, str]] = {
     "proposed": ("Open", "open"),

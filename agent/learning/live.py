@@ -13,6 +13,8 @@ from agent.errors import DataError
 from agent.feature_inputs import HASHING_SHARE, STEADY_UPTIME_S
 from agent.fleet import FleetFrame, Unit
 from agent.inference import STOP_SHARE, Curves, Economics
+from agent.learning.chips import ChipHeat, hotter
+from agent.learning.chips import follow as follow_heat
 from agent.learning.correct import correct
 from agent.learning.decline import BaselineState, Decline, declines, follow, fresh_baselines, take_rows
 from agent.learning.explain import Explanation, explain
@@ -34,7 +36,7 @@ _DAY_S = 86400.0
 # What is left of evidence that was gathered against another bundle.
 _OTHER_BUNDLE = 0.2
 # How far each source of watts may be off for good, as a share; others teach nothing about power.
-_POWER_DOUBT = {"metered": 0.0, "metered-circuit": 0.01, "reported-corrected": 0.01, "measured": 0.08}
+_POWER_DOUBT = {"metered": 0.0, "metered-circuit": 0.01, "reported-corrected": 0.03, "measured": 0.08}
 # This close to its limit a unit may be holding itself back, and from this intake on most do.
 _THROTTLE_MARGIN_C = 2.0
 _HOT_INTAKE_C = 39.5
@@ -60,6 +62,7 @@ class Learner:
                 self.problem = f"{error}; every unit starts at its model's curve again"
                 log.warning("%s", self.problem)
         self._count = 0
+        self._heat = ChipHeat.unknown(0)
         self._share = np.empty(0)
         self._since_s = np.empty(0)
 
@@ -97,6 +100,14 @@ class Learner:
         self._since_s = np.where(moved, at_s, self._since_s) if since_s is None else since_s
         self._share = share.copy()
         hashing = settled(frame, self._since_s, at_s)
+        self._heat = follow_heat(
+            self._heat,
+            present.chip_temp_c[:, 0, 1],
+            present.power_w[:, 0, 1],
+            columns["chip_temp_c"],
+            hashing,
+            at_s,
+        )
         sound = hashing & ~_unsound(frame, readings)
         doubt = np.array([_POWER_DOUBT.get(source or "", np.nan) for source in frame.power_source])
         power = np.where(np.isfinite(doubt), columns["power_w"], np.nan)
@@ -149,7 +160,11 @@ class Learner:
         if self._count != len(frame.units):
             return curves
         at_c = intake(frame) if temp_c is None else temp_c
-        return correct(self.state, shares, curves, at_c, economics, lost_hashing_h)
+        moved = correct(self.state, shares, curves, at_c, economics, lost_hashing_h)
+        power_w = moved.power_w[:, :, 1]
+        return replace(
+            moved, chip_temp_c=hotter(self._heat, moved.chip_temp_c, power_w, shares >= STOP_SHARE)
+        )
 
     def explain(self, share: Floats) -> list[Explanation]:
         """What is known of each unit at settings [N]; see `agent.learning.explain`."""
@@ -222,6 +237,8 @@ class Learner:
         self._learned = old
         if len(units) != self._count or not same:
             self._count = len(units)
+            # Chips tell within one look how hot they are: nothing is lost by beginning anew.
+            self._heat = ChipHeat.unknown(len(units))
             self._share = np.full(len(units), np.nan)
             self._since_s = np.full(len(units), at_s)
 

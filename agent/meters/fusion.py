@@ -113,13 +113,14 @@ def fuse(
     chart: MeterMap,
     ratio: Floats,
     modelled_w: Floats,
+    of_kind: Floats | None = None,
 ) -> Fused:
     """One figure of power for each miner.
 
     A miner's own outlet wins. What is left of its circuit, once the miners with outlets are taken off, is
     shared among the others in proportion to their own corrected figures, or to `modelled_w` where a miner
     says nothing; only if every one of them was read in this poll and has a share. A miner whose meters say
-    nothing keeps its own figure, corrected by what was learned.
+    nothing, and one without a meter, keeps its own figure, corrected by what was learned.
 
     Args:
         own_w: [N] watts that the miners report, NaN where unknown.
@@ -129,12 +130,15 @@ def fuse(
         chart: which point feeds whom.
         ratio: [N] wall watts for each watt that the miner reports, NaN where that is not learned.
         modelled_w: [N] watts expected at the present setting (a model's, else rated), NaN where unknown.
+        of_kind: [N] the same as `ratio` by others of the same kind, where its own meter taught nothing.
     """
     power = own_w.copy()
     sources = source.copy()
     has_meter = (chart.outlet >= 0) | (chart.circuit >= 0)
-    corrected = has_meter & np.isfinite(own_w) & np.isfinite(ratio)
-    power[corrected] = own_w[corrected] * ratio[corrected]
+    others = np.full(len(own_w), np.nan) if of_kind is None else of_kind
+    by = np.where(has_meter & np.isfinite(ratio), ratio, others)
+    corrected = np.isfinite(own_w) & np.isfinite(by)
+    power[corrected] = own_w[corrected] * by[corrected]
     sources[corrected] = REPORTED_CORRECTED
 
     own_outlet = _taken(net_w, chart.outlet)

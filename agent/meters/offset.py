@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from agent.meters.trust import HIGHEST, LOWEST
 
 NEEDED = 15
 LOWEST_RATIO, HIGHEST_RATIO = 0.5, 1.6
+# So many miners of a kind must be metered before others of it are corrected by them.
+_KIN = 3
 _VERSION = 1
 _LEAST_W = 200.0
 _STEADY = 0.03
@@ -177,6 +179,24 @@ class Offsets:
             self._first[i, : row[0]] = row[1]
         else:
             self._log[i], self._spread[i] = row[1], row[2]
+
+
+def ratio_of_kind(kinds: Sequence[Hashable], ratio: Floats) -> Floats:
+    """[N] wall watts for each watt reported as other miners of the same kind show it; NaN where too few do.
+
+    The sensors of one kind err alike for the most part, so a miner without a meter is corrected by the middle
+    of those that have one.
+
+    Args:
+        kinds: model and firmware of each miner.
+        ratio: [N] of each miner's own meter, NaN where that is not learned.
+    """
+    known: dict[Hashable, list[float]] = {}
+    for kind, value in zip(kinds, ratio.tolist(), strict=True):
+        if math.isfinite(value):
+            known.setdefault(kind, []).append(value)
+    middle = {kind: float(np.median(values)) for kind, values in known.items() if len(values) >= _KIN}
+    return np.array([middle.get(kind, math.nan) for kind in kinds], dtype=np.float64)
 
 
 def _near(now: Floats, before: Floats) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from agent.clock import Clock
 from agent.errors import DataError
 from agent.meters.config import MeterConfig
 from agent.meters.fusion import Floats, Fused, MeterMap, fuse, own_figures, with_power
-from agent.meters.offset import Offsets
+from agent.meters.offset import Offsets, ratio_of_kind
 from agent.meters.reader import MeterReader, MeterReadings
 from agent.meters.trust import MeterFinding, MeterTrust, Verdict
 from agent.telemetry import PollResult
@@ -114,7 +114,9 @@ class SiteMeters:
             return Metered(list(results), Fused(own, source, np.zeros(len(own), dtype=np.bool_)), ())
         verdict = self._trust.look(self._readings, self._chart, own, max_age_s)
         expected = modelled_w if modelled_w is not None else np.full(len(own), np.nan)
-        fused = fuse(own, source, read, verdict.net_w, self._chart, self._offsets.ratio, expected)
+        ratio = self._offsets.ratio
+        others = ratio_of_kind([_kind(result) for result in results], ratio)
+        fused = fuse(own, source, read, verdict.net_w, self._chart, ratio, expected, others)
         self._offsets.learn(own, fused)
         self._verdict = verdict
         return Metered(with_power(results, fused), fused, verdict.findings)
@@ -141,6 +143,12 @@ class SiteMeters:
     def to_bytes(self) -> bytes:
         """What was learned, for the store."""
         return self._offsets.to_bytes()
+
+
+def _kind(result: PollResult) -> tuple[str | None, ...]:
+    """Miners of one kind have sensors, or guesses, that err alike."""
+    reading = result.reading
+    return (None,) if reading is None else (reading.model, reading.firmware, reading.power_source)
 
 
 def _restored(saved: bytes | None, ids: Sequence[str]) -> Offsets:

@@ -17,7 +17,7 @@ from agent.inference import Curves
 from agent.planner.allot import Allotment, allot
 from agent.planner.candidates import Candidates
 from agent.planner.circuits import binding
-from agent.planner.horizon import Outlook, Prospect, Steps, look_ahead
+from agent.planner.horizon import Outlook, Prospect, Steps
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon, Margins
 from agent.planner.schedule import go_through, price_limits
@@ -76,6 +76,7 @@ class Plan:
         possible, pays, too_hot, worn_out: [N,K] what stands for and against each candidate.
         curtailed: [N] True where the cap, not profit, asks for the change.
         path: [N,T] column planned for each step of the horizon, -1 where nothing can be said.
+        put_off: [N] True where the best path would move now, but doubt, a hold or a limit speaks against it.
         power_price_usd_per_w_day: [N] what limits make a watt worth where a miner hangs; 0 where none binds.
         bound_by: [N] name of the place whose limit holds a miner back, or None.
         bound_how: [N] which limit of it: cap, demand event, demand charge, ramp or least load; or None.
@@ -96,6 +97,7 @@ class Plan:
     worn_out: Bools
     curtailed: Bools
     path: Ints
+    put_off: Bools
     power_price_usd_per_w_day: Floats
     bound_by: tuple[str | None, ...]
     bound_how: tuple[str | None, ...]
@@ -213,6 +215,7 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         worn_out=worn_out,
         curtailed=curtailed,
         path=path,
+        put_off=different & (chosen == table.current),
         power_price_usd_per_w_day=paid,
         bound_by=tuple(power.tree.names[g] if g >= 0 and free[i] else None for i, g in enumerate(bound)),
         bound_how=tuple(words if free[i] else None for i, words in enumerate(how)),
@@ -291,14 +294,13 @@ def _after(prospect: Prospect, ahead: Horizon) -> Floats:
         hold_steps=1,
         held_steps=np.zeros_like(prospect.held_steps),
     )
-    values = look_ahead(mean, keep_values=True).values
-    assert values is not None
-    loss, wake_loss = Steps(mean).losses(0)
-    entered = values.entered[0]
+    money = Steps(mean)
+    stay, (loss, wake_loss) = money.earning(0), money.losses(0)
+    entered = np.where(prospect.allowed & prospect.exists, stay, -np.inf)
     best = np.where(
         mean.stops, (entered - wake_loss).max(axis=1)[:, None], (entered - loss).max(axis=1)[:, None]
     )
-    return np.asarray(np.maximum(values.stay[0], best))
+    return np.asarray(np.maximum(stay, best))
 
 
 def _bound(
@@ -365,4 +367,4 @@ def _confidence(gain: Floats) -> Floats:
     sigma = (gain[:, 2] - gain[:, 0]) / _WIDTH_80
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(sigma > 0, gain[:, 1] / sigma, np.sign(gain[:, 1]) * 10.0)
-    return np.array([0.5 * (1.0 + erf(value / sqrt(2.0))) for value in z])
+    return np.array([0.5 * (1.0 + erf(value)) for value in (z / sqrt(2.0)).tolist()])

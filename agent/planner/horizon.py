@@ -18,6 +18,8 @@ Bools = NDArray[np.bool_]
 _KW_PER_W = 0.001
 # Values closer than this are one and the same; then nothing is changed.
 _TIE_USD = 1e-9
+# Steps x miners x candidates that are worked on at once.
+_CELLS = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +92,28 @@ class Prospect:
 
 
 class Steps:
-    """What is earned and lost step by step; 0 where there is no candidate."""
+    """What is earned and lost step by step; 0 where there is no candidate.
+
+    All of it is linear in rate and power, so that whole horizons are products of small matrices.
+    """
 
     def __init__(self, prospect: Prospect) -> None:
-        exists = prospect.exists
+        exists, it = prospect.exists, prospect
         self._prospect = prospect
-        self._rate = np.where(exists, prospect.hashrate_ths, 0.0)
-        self._kw = np.where(exists, prospect.power_w, 0.0) * _KW_PER_W
-        self._loss = np.nan_to_num(prospect.loss_h)
-        self._wake = np.nan_to_num(prospect.wake_loss_h)
-        wear = prospect.restart_usd[:, None]
-        self._wear = wear if prospect.wears is None else wear * prospect.wears
+        rate, kw = np.where(exists, it.hashrate_ths, 0.0), np.where(exists, it.power_w, 0.0) * _KW_PER_W
+        self._rate, self._kw = rate.reshape(-1, *exists.shape), kw.reshape(-1, *exists.shape)
+        # What a stop loses it loses of the best rate of the miner.
+        paid = np.where(it.stops, self._rate.max(axis=2, keepdims=True), self._rate)
+        self._lost = np.nan_to_num(it.loss_h) * paid
+        self._woken = np.nan_to_num(it.wake_loss_h) * paid
+        self._wake_wear = np.broadcast_to(it.restart_usd[:, None], exists.shape)
+        self._wear = self._wake_wear if it.wears is None else self._wake_wear * it.wears
+        mix = np.zeros(it.steps) if it.mix is None else it.mix
+        assert it.mix is not None or len(self._rate) == 1, "points need the place of each step among them"
+        # [T,J] how much of each point is in each step.
+        self._parts = np.maximum(1.0 - np.abs(mix[:, None] - np.arange(len(self._rate))), 0.0)
+        self._usd_per_ths = it.hashprice_usd_per_ths_day * (it.step_h / 24.0)
+        self._usd_per_kw = it.price_usd_per_kwh * it.step_h
 
     def rate(self, step: int) -> Floats:
         """[N,K] TH/s."""
@@ -112,29 +125,55 @@ class Steps:
 
     def earning(self, step: int) -> Floats:
         """[N,K] USD in one step."""
-        it = self._prospect
-        hashprice = it.hashprice_usd_per_ths_day[step] * (it.step_h / 24.0)
-        price = it.price_usd_per_kwh[..., step] * it.step_h
+        price = self._usd_per_kw[..., step]
         energy = self.power_kw(step) * (price if price.ndim == 0 else price[:, None])
-        return np.asarray(self.rate(step) * hashprice - energy)
+        return np.asarray(self.rate(step) * self._usd_per_ths[step] - energy)
 
     def losses(self, step: int) -> tuple[Floats, Floats]:
         """[N,K] USD that entering each candidate costs, from a hashing setting and from a stop."""
-        rate, it = self.rate(step), self._prospect
-        # What a stop loses it loses of the best rate of the miner.
-        money = np.where(it.stops, rate.max(axis=1)[:, None], rate)
-        money *= it.hashprice_usd_per_ths_day[step] / 24.0
-        return self._loss * money + self._wear, self._wake * money + self._prospect.restart_usd[:, None]
+        hashprice = self._prospect.hashprice_usd_per_ths_day[step] / 24.0
+        lost, woken = self._at(self._lost, step) * hashprice, self._at(self._woken, step) * hashprice
+        return lost + self._wear, woken + self._wake_wear
+
+    def everything(self, hold: int) -> tuple[Floats, Floats, Floats]:
+        """[T,K,N] USD in each step; and over the `hold` steps from each on, as far as the horizon reaches,
+        less what entering costs there, from a hashing setting and from a stop.
+        """
+        it = self._prospect
+        ends = np.minimum(np.arange(it.steps) + hold, it.steps)
+
+        def held(of_step: Floats) -> Floats:
+            total = np.concatenate([np.zeros((1, *of_step.shape[1:])), np.cumsum(of_step, axis=0)])
+            return np.asarray(total[ends] - total[:-1])
+
+        rate, kw = _flat(self._rate), _flat(self._kw)
+        shape = (it.steps, *reversed(it.stops.shape))
+        worth = self._usd_per_ths[:, None] * self._parts
+        if it.price_usd_per_kwh.ndim == 1:
+            cost = self._usd_per_kw[:, None] * self._parts
+            both, table = np.concatenate([worth, -cost], axis=1), np.concatenate([rate, kw])
+            earning, window = (both @ table).reshape(shape), (held(both) @ table).reshape(shape)
+        else:
+            draw = (self._parts @ kw).reshape(shape)
+            earning = (worth @ rate).reshape(shape) - draw * self._usd_per_kw.T[:, None, :]
+            window = held(earning)
+        spent = (it.hashprice_usd_per_ths_day / 24.0)[:, None] * self._parts
+        running = window - (spent @ _flat(self._lost)).reshape(shape)
+        waking = window - (spent @ _flat(self._woken)).reshape(shape)
+        if it.restart_usd.any():
+            running -= self._wear.T
+            waking -= self._wake_wear.T
+        return earning, running, waking
 
     def _at(self, table: Floats, step: int) -> Floats:
-        if table.ndim == 2:
-            return table
-        mix = self._prospect.mix
-        assert mix is not None, "points need the place of each step among them"
-        low = min(int(mix[step]), len(table) - 1)
-        share = float(mix[step]) - low
-        between = table[low] if share <= 0.0 else (1.0 - share) * table[low] + share * table[low + 1]
-        return np.asarray(between)
+        if len(table) == 1:
+            return np.asarray(table[0])
+        return np.asarray(np.tensordot(self._parts[step], table, axes=1))
+
+
+def _flat(table: Floats) -> Floats:
+    """[J,N,K] as [J,K*N]: side by side stand the miners, so that whole rows are worked on at once."""
+    return np.ascontiguousarray(table.transpose(0, 2, 1)).reshape(len(table), -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,48 +215,72 @@ class Outlook:
 def look_ahead(prospect: Prospect, *, keep_values: bool = False) -> Outlook:
     """The best path of every miner for itself."""
     count, width = prospect.stops.shape
-    steps, hold = prospect.steps, max(1, prospect.hold_steps)
-    rows, money = np.arange(count), Steps(prospect)
-    end = np.zeros((count, width)) if prospect.after_usd is None else prospect.after_usd
-    # later[t] is what is earned from step t on under the best path, by the setting held before it.
-    later = {steps: end}
-    # What each candidate earns over the hold that begins at the step at hand.
-    window = np.zeros((count, width))
-    # Where to go from each candidate at each step; one that stays names itself.
-    goes = np.empty((steps, count, width), dtype=np.uint8 if width <= 256 else np.uint16)
-    own = np.broadcast_to(np.arange(width), (count, width))
-    kept = Values(np.empty((steps, count, width)), np.empty((steps, count, width))) if keep_values else None
-    action = start = end
-    for step in range(steps - 1, -1, -1):
-        earning = money.earning(step)
-        window += earning
-        if step + hold < steps:
-            window -= money.earning(step + hold)
-        entered = np.where(may_enter(prospect, step), window + later[min(step + hold, steps)], -np.inf)
-        loss, wake_loss = money.losses(step)
-        running, waking = entered - loss, entered - wake_loss
-        target = np.where(prospect.stops, waking.argmax(axis=1)[:, None], running.argmax(axis=1)[:, None])
-        reward = np.where(prospect.stops, waking.max(axis=1)[:, None], running.max(axis=1)[:, None])
-        stay = earning + later[step + 1]
-        moves = (reward > stay + _TIE_USD) & (target != own)
-        goes[step] = np.where(moves, target, own)
-        later[step] = np.where(moves, reward, stay)
-        later.pop(step + hold + 1, None)
-        start = np.where((prospect.held_steps == step)[:, None], later[step], start)
-        if kept is not None:
-            kept.entered[step], kept.stay[step] = entered, stay
-        if step == 0:
-            stopped = prospect.stops[rows, prospect.current]
-            action = np.where(stopped[:, None], waking, running)
-            action[rows, prospect.current] = stay[rows, prospect.current]
-    path = _follow(prospect, goes)
-    value = start[rows, prospect.current] + _while_held(prospect, money)
-    held = prospect.held_steps > 0
-    action[held] = -np.inf
-    action[rows[held], prospect.current[held]] = value[held]
+    rows = max(1, _CELLS // (width * prospect.steps))
+    if count <= rows:
+        return _look_ahead(prospect, keep_values)
+    # Miners share nothing here, and what fits the processor's cache is worked on several times as fast.
+    parts = [
+        _look_ahead(prospect.rows(np.arange(first, min(first + rows, count))), keep_values)
+        for first in range(0, count, rows)
+    ]
+    values = [part.values for part in parts if part.values is not None]
     return Outlook(
-        path, value, action, _lasts(prospect, goes), changes_of(path, prospect.current).sum(axis=1), kept
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("path", "value_usd", "action_usd", "lasts", "changes")
+        ),
+        Values(
+            np.concatenate([one.entered for one in values], axis=1),
+            np.concatenate([one.stay for one in values], axis=1),
+        )
+        if values
+        else None,
     )
+
+
+def _look_ahead(prospect: Prospect, keep_values: bool) -> Outlook:
+    count, width = prospect.stops.shape
+    steps, hold = prospect.steps, max(1, prospect.hold_steps)
+    rows, money, current = np.arange(count), Steps(prospect), prospect.current
+    # All [T,K,N]; minus infinity where a candidate may not be entered.
+    earning, running, waking = money.everything(hold)
+    closed = ~(prospect.allowed & prospect.exists).T
+    if closed.any():
+        running[:, closed] = waking[:, closed] = -np.inf
+    if prospect.may_change is not None and not prospect.may_change.all():
+        resting = ~np.broadcast_to(prospect.may_change, (count, steps)).T
+        running.transpose(0, 2, 1)[resting] = waking.transpose(0, 2, 1)[resting] = -np.inf
+    stops = np.ascontiguousarray(prospect.stops.T)
+    any_stop = bool(stops.any())
+    # later[t] is what is earned from step t on under the best path, by the setting held before it.
+    later = np.empty((steps + 1, width, count))
+    later[steps] = 0.0 if prospect.after_usd is None else prospect.after_usd.T
+    moves = np.empty((steps, width, count), dtype=np.bool_)
+    found, stay = np.empty((2, width, count))
+    for step in range(steps - 1, -1, -1):
+        ahead = later[min(step + hold, steps)]
+        reward = np.add(running[step], ahead, out=found).max(axis=0)
+        if any_stop:
+            woken = np.add(waking[step], ahead, out=found).max(axis=0)
+            reward = np.where(stops, woken, reward)
+        np.add(earning[step], later[step + 1], out=stay)
+        # Keeping a setting is never worse than entering it anew, so what is better is another one.
+        np.greater(reward, stay + _TIE_USD, out=moves[step])
+        np.maximum(stay, reward, out=later[step])
+    path = _follow(prospect, running, waking, later, moves)
+    stopped = prospect.stops[rows, current]
+    action = (np.where(stopped, waking[0], running[0]) + later[min(hold, steps)]).T
+    action[rows, current] = earning[0, current, rows] + later[1, current, rows]
+    held = np.clip(prospect.held_steps, 0, steps)
+    value = later[held, current, rows] + _while_held(earning, held, current)
+    action[held > 0] = -np.inf
+    action[rows[held > 0], current[held > 0]] = value[held > 0]
+    kept = None
+    if keep_values:
+        ends = np.minimum(np.arange(steps) + hold, steps)
+        entered = np.stack([running[t] + money.losses(t)[0].T for t in range(steps)]) + later[ends]
+        kept = Values(entered.transpose(0, 2, 1), (earning + later[1:]).transpose(0, 2, 1))
+    return Outlook(path, value, action, _lasts(prospect, moves), changes_of(path, current).sum(axis=1), kept)
 
 
 def changes_of(path: Ints, current: Ints) -> Bools:
@@ -234,37 +297,39 @@ def may_enter(prospect: Prospect, step: int) -> Bools:
     return open_to & changing[:, None]
 
 
-def _follow(prospect: Prospect, goes: NDArray[np.uint8] | NDArray[np.uint16]) -> Ints:
-    count = len(prospect.current)
-    rows = np.arange(count)
-    at = prospect.current.copy()
-    locked = np.maximum(prospect.held_steps, 0).astype(np.int64)
-    path = np.empty((count, prospect.steps), dtype=np.int64)
-    for step in range(prospect.steps):
-        target = np.where(locked > 0, at, goes[step, rows, at].astype(np.int64))
-        locked = np.where(target != at, max(1, prospect.hold_steps), locked)
-        at = target
-        path[:, step] = at
-        locked = np.maximum(locked - 1, 0)
-    return path
+def _follow(prospect: Prospect, running: Floats, waking: Floats, later: Floats, moves: Bools) -> Ints:
+    steps, rows = prospect.steps, np.arange(len(prospect.current))
+    hold = max(1, prospect.hold_steps)
+    at, free_from = prospect.current.copy(), np.maximum(prospect.held_steps, 0).astype(np.int64)
+    path = np.empty((steps, len(at)), dtype=np.int64)
+    for step in range(steps):
+        leaving = np.flatnonzero(moves[step, at, rows] & (free_from <= step))
+        if len(leaving):
+            stopped = prospect.stops[leaving, at[leaving]]
+            gain = np.where(stopped, waking[step][:, leaving], running[step][:, leaving])
+            to = (gain + later[min(step + hold, steps)][:, leaving]).argmax(axis=0)
+            at = at.copy()
+            at[leaving], free_from[leaving] = to, step + hold
+        path[step] = at
+    return np.ascontiguousarray(path.T)
 
 
-def _lasts(prospect: Prospect, goes: NDArray[np.uint8] | NDArray[np.uint16]) -> Ints:
+def _lasts(prospect: Prospect, moves: Bools) -> Ints:
+    """[N,K] from `moves` [T,K,N]."""
     steps, hold = prospect.steps, max(1, prospect.hold_steps)
-    leaves = goes != np.arange(goes.shape[2], dtype=goes.dtype)
-    leaves[: min(hold, steps)] = False
-    rows = np.arange(len(prospect.current))
+    rows, current = np.arange(len(prospect.current)), prospect.current
+    leaves = moves[hold:]
+    first = np.where(leaves.any(axis=0), hold + leaves.argmax(axis=0), steps) if len(leaves) else None
+    lasts = np.full(prospect.stops.shape, steps) if first is None else first.T.astype(np.int64)
     # The present setting may be left as soon as its own hold is over, at the next step at the earliest.
-    own = goes[:, rows, prospect.current] != prospect.current
-    own &= np.arange(steps)[:, None] >= np.maximum(prospect.held_steps, 1)
-    leaves[:, rows, prospect.current] = own
-    return np.where(leaves.any(axis=0), leaves.argmax(axis=0), steps).astype(np.int64)
+    own = moves[:, current, rows] & (np.arange(steps)[:, None] >= np.maximum(prospect.held_steps, 1))
+    lasts[rows, current] = np.where(own.any(axis=0), own.argmax(axis=0), steps)
+    return lasts
 
 
-def _while_held(prospect: Prospect, money: Steps) -> Floats:
+def _while_held(earning: Floats, held: Ints, current: Ints) -> Floats:
     """[N] what the present setting earns while it must still be held."""
-    rows = np.arange(len(prospect.current))
-    total = np.zeros(len(rows))
-    for step in range(min(prospect.steps, int(prospect.held_steps.max(initial=0)))):
-        total += np.where(prospect.held_steps > step, money.earning(step)[rows, prospect.current], 0.0)
+    rows, total = np.arange(len(held)), np.zeros(len(held))
+    for step in range(int(held.max(initial=0))):
+        total += np.where(held > step, earning[step, current, rows], 0.0)
     return total

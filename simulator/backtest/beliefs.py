@@ -5,6 +5,7 @@ The models know nothing of the farm's physics: they see its telemetry alone, as 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,12 @@ from simulator.backtest.watching import MarketMoments, PricedAt, Watching
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+_LOOK_EVERY_S = 3 * 3600.0
+# How far into a step telemetry is looked at, and how often an agent polls until then.
+_PART = 0.9
+_POLL_S = 60.0
+# Degrees that a chip near its limit gains for one of the air: its fans run full, and hot silicon leaks.
+_CHIP_PER_AIR = 1.2
 
 
 class Beliefs(Protocol):
@@ -36,18 +43,29 @@ class Beliefs(Protocol):
 
 
 class TrueCurves:
-    """The truth at the temperature of the step, without doubt."""
+    """The truth at the temperature of the step, without doubt.
+
+    Args:
+        look_every_s: the truth is looked at this often, as telemetry is.
+    """
 
     label = "true curves"
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, look_every_s: float = _LOOK_EVERY_S) -> None:
         self._scene = scene
+        self._look_every = max(1, round(look_every_s / scene.grid.step_h / 3600.0))
+        self._seen: tuple[Curves, PricedAt] | None = None
 
     def observe(self, step: int, standing: Standing, restarted: Bools) -> None:
         """See `Beliefs`."""
 
     def curves(self, step: int, standing: Standing) -> tuple[Curves, PricedAt]:
         """See `Beliefs`."""
+        if self._seen is None or step % self._look_every == 0:
+            self._seen = self._look(step)
+        return self._seen
+
+    def _look(self, step: int) -> tuple[Curves, PricedAt]:
         scene = self._scene
         exists = scene.farm.exists
         rate = np.where(exists, scene.rate_ths(step), np.nan)
@@ -58,7 +76,7 @@ class TrueCurves:
     def _hottest(self, step: int) -> Floats:
         """[N,K] chip temperature that each candidate reaches while it would be held."""
         scene = self._scene
-        last = min(step + scene.rules.hold_steps, scene.grid.steps)
+        last = min(step + self._look_every - 1 + scene.rules.hold_steps, scene.grid.steps)
         return np.asarray(np.max([scene.chip_c(at) for at in range(step, last)], axis=0))
 
 
@@ -80,7 +98,7 @@ class LearnedCurves:
         learning: bool = True,
         metered: float = 0.5,
         seed: int = 1,
-        look_every_s: float = 3 * 3600.0,
+        look_every_s: float = _LOOK_EVERY_S,
     ) -> None:
         self._scene = scene
         grid = scene.grid
@@ -93,9 +111,16 @@ class LearnedCurves:
         self._priced: PricedAt = (float("nan"), float("nan"))
         self._corrected: Curves | None = None
         self._quiet = np.zeros(scene.count, dtype=np.bool_)
+        self._looked_c = float("nan")
+        self._at = scene.farm.start
+        self._since_s = np.full(scene.count, -np.inf)
 
     def observe(self, step: int, standing: Standing, restarted: Bools) -> None:
         """See `Beliefs`."""
+        grid = self._scene.grid
+        began_s = grid.start_s + step * grid.step_s
+        self._since_s = np.where(standing.at != self._at, began_s, self._since_s)
+        self._at = standing.at
         if step % self._look_every == self._look_every - 1:
             self._look(step, standing, restarted)
         self._telemetry.pass_step(step, standing, restarted)
@@ -106,12 +131,29 @@ class LearnedCurves:
             # Nothing was seen yet: the first reading is taken where the unit stands.
             self._look(step, standing, self._quiet)
         assert self._corrected is not None
-        return self._corrected, self._priced
+        return self._in_the_heat(step, standing), self._priced
+
+    def _in_the_heat(self, step: int, standing: Standing) -> Curves:
+        """The curves, with chips as much hotter as the air has become since, where a limit is near."""
+        looked = self._corrected
+        assert looked is not None
+        rise = _CHIP_PER_AIR * (float(self._scene.grid.outside_c[step]) - self._looked_c)
+        if rise <= 0.0:
+            return looked
+        rows = np.arange(self._scene.count)
+        upper = looked.chip_temp_c[rows, standing.at, 2] + rise
+        if not (upper > self._scene.farm.chip_max_c).any():
+            return looked
+        return replace(looked, chip_temp_c=looked.chip_temp_c + rise)
 
     def _look(self, step: int, standing: Standing, restarted: Bools) -> None:
-        frame = self._telemetry.frame(step, 0.9, standing, restarted)
+        frame = self._telemetry.frame(step, _PART, standing, restarted)
+        polls = max(1, round(_PART * self._scene.grid.step_s / _POLL_S))
+        before = self._telemetry.frame(step, _PART, standing, restarted, polls)
         self._priced = _prices(self._scene, step)
-        _, self._corrected = self._watching.look(frame, self._market.at(step, frame), self._priced)
+        self._looked_c = float(self._scene.grid.outside_c[step])
+        conditions = self._market.at(step, frame)
+        _, self._corrected = self._watching.look(frame, conditions, self._priced, self._since_s, before)
 
 
 class ConstantEfficiency:

@@ -15,7 +15,7 @@ from rich.table import Table
 from agent.errors import InputError
 from simulator.backtest.market import STEPS_S, Horizon, MarketPlan
 from simulator.backtest.report import write_report
-from simulator.backtest.run import POLICIES, Setup, run_backtest
+from simulator.backtest.run import CAUSES, POLICIES, Setup, run_backtest
 from simulator.weather import constant
 
 _HORIZONS: dict[str, Horizon] = {"day-ahead": "day-ahead", "none": "none"}
@@ -84,7 +84,7 @@ def backtest(
         float, typer.Option(min=1.0, max=1440.0, help="From one decision of a planning policy to the next.")
     ] = 15.0,
     metered: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the units without own watts that are metered.")
+        float, typer.Option(min=0.0, max=1.0, help="Share of the units that hang on a meter.")
     ] = 0.5,
     causes: Annotated[
         bool, typer.Option(help="Find out what our regret is due to, by three more runs.")
@@ -133,7 +133,7 @@ def backtest(
         minimum_gain_usd_per_day=minimum_gain,
         decide_minutes=decide_minutes,
         metered=metered,
-        causes=causes,
+        causes=CAUSES if causes else (),
         wear_sweep=_budgets(wear_sweep),
     )
     result = _with_bar(setup)

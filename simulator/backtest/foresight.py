@@ -55,7 +55,7 @@ class Course:
 def course_of(scene: Scene, rows: Ints) -> Course:
     """The truth for some of a scene's units."""
     return Course(
-        earning=lambda step: scene.earning(step)[rows],
+        earning=lambda step: scene.earning_within(step)[rows],
         restart_usd=lambda step: scene.restart_usd(step)[rows],
         stops=scene.stops[rows],
         wears=scene.wears[rows],
@@ -209,7 +209,7 @@ def _fixed_on_off(scene: Scene, units: Ints, fixed: Ints) -> tuple[Ints, Floats]
     enterable[:, 0] = False
     enterable[:, 2] &= stops.any(axis=1)
     course = Course(
-        earning=lambda step: scene.earning(step)[rows, picks],
+        earning=lambda step: scene.earning_within(step)[rows, picks],
         restart_usd=lambda step: scene.restart_usd(step)[rows, picks],
         stops=scene.stops[rows, picks],
         wears=scene.wears[rows, picks],

@@ -6,18 +6,21 @@ Between policies only what is believed and foreseen differs, and whether a move 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.decide import Fleet, decide
+from agent.inference import Curves
+from agent.planner.candidates import Candidates
+from agent.planner.decide import Fleet, Plan, decide
 from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
 from simulator.backtest.beliefs import Beliefs
 from simulator.backtest.foresee import Foresight
 from simulator.backtest.ledger import Standing
 from simulator.backtest.scene import Scene
+from simulator.backtest.watching import PricedAt
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -71,6 +74,7 @@ class Planned:
             loss_h=np.where(scene.wears, lost, 0.0),
             wake_loss_h=np.where(hashing, lost, 0.0),
         )
+        self._plan = _Plans(scene.count)
 
     def decide(self, step: int, standing: Standing) -> Ints:
         """See `Policy`."""
@@ -82,27 +86,38 @@ class Planned:
         self._before = standing.at
         if not scene.grid.price_known[step] or step % self._options.decide_every:
             return standing.at
-        return self._plan(step, standing, beliefs)
+        return self._choose(step, standing, beliefs)
 
-    def _plan(self, step: int, standing: Standing, beliefs: Beliefs) -> Ints:
-        scene = self._scene
-        rows = np.arange(scene.count)
-        horizon: Horizon = self._foresight.horizon(step)
+    def _choose(self, step: int, standing: Standing, beliefs: Beliefs) -> Ints:
+        horizon = self._foresight.horizon(step)
         curves, priced_at = beliefs.curves(step, standing)
-        stopped = scene.stops[rows, standing.at]
-        restarts = np.where(stopped[:, None], ~scene.stops, scene.wears)
-        restarts = restarts & (np.arange(restarts.shape[1]) != standing.at[:, None])
-        left = scene.rules.restarts_per_day - standing.used
+        rows = self._plan.open_rows(step, standing.at, horizon, curves)
+        chosen = standing.at.copy()
+        if len(rows):
+            found = self._decided(rows, standing, horizon, curves, priced_at)
+            self._plan.keep(rows, step, found)
+            chosen[rows] = np.where(found.chosen >= 0, found.chosen, standing.at[rows])
+        return chosen
+
+    def _decided(
+        self, rows: Ints, standing: Standing, horizon: Horizon, curves: Curves, priced_at: PricedAt
+    ) -> Plan:
+        scene, at, own = self._scene, standing.at[rows], np.arange(len(rows))
+        stops, wears = scene.stops[rows], scene.wears[rows]
+        restarts = np.where(stops[own, at][:, None], ~stops, wears)
+        restarts = restarts & (np.arange(restarts.shape[1]) != at[:, None])
+        table = _candidates_of(self._table, rows)
+        mine = Curves(*(getattr(curves, f.name)[rows] for f in fields(Curves)))
         fleet = Fleet(
-            candidates=replace(self._table, current=standing.at, restarts=restarts),
-            curves=curves,
+            candidates=replace(table, current=at, restarts=restarts),
+            curves=mine,
             priced_at=priced_at,
-            chip_max_c=scene.farm.chip_max_c,
-            present_power_w=curves.power_w[rows, standing.at, 1],
-            rated_power_w=np.nan_to_num(curves.power_w[rows, scene.farm.start, 1]),
-            held_back=(None,) * scene.count,
-            restarts_left=left,
-            held_h=np.asarray(standing.held * scene.grid.step_h, dtype=np.float64),
+            chip_max_c=scene.farm.chip_max_c[rows],
+            present_power_w=mine.power_w[own, at, 1],
+            rated_power_w=np.nan_to_num(mine.power_w[own, scene.farm.start[rows], 1]),
+            held_back=(None,) * len(rows),
+            restarts_left=(scene.rules.restarts_per_day - standing.used)[rows],
+            held_h=np.asarray(standing.held[rows] * scene.grid.step_h, dtype=np.float64),
         )
         limits = Limits(
             cap_w=float("inf"),
@@ -110,8 +125,61 @@ class Planned:
             minimum_gain_usd_per_day=self._options.minimum_gain_usd_per_day,
             hold_h=scene.rules.hold_steps * scene.grid.step_h,
         )
-        chosen = decide(fleet, horizon, limits).chosen
-        return np.where(chosen >= 0, chosen, standing.at)
+        return decide(fleet, horizon, limits)
+
+
+class _Plans:
+    """What was planned for N units, so that a unit is decided anew only where something speaks for it.
+
+    That is: other curves, other prices, a move that is planned for now or was put off, or another setting
+    than planned. With none of these a new decision would say what the plan says.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._made = np.full(count, -1, dtype=np.int64)
+        self._put_off = np.ones(count, dtype=np.bool_)
+        self._path: Ints = np.zeros((count, 0), dtype=np.int64)
+        self._horizon: Horizon | None = None
+        self._curves: Curves | None = None
+
+    def open_rows(self, step: int, at: Ints, horizon: Horizon, curves: Curves) -> Ints:
+        """Units to decide now."""
+        known = self._horizon
+        same = known is not None and curves is self._curves and _goes_on(known, horizon)
+        self._horizon, self._curves = horizon, curves
+        if not same:
+            return np.arange(len(at))
+        age = step - self._made
+        inside = age < self._path.shape[1]
+        planned = self._path[np.arange(len(at)), np.where(inside, age, 0)]
+        return np.flatnonzero(self._put_off | ~inside | (planned != at))
+
+    def keep(self, rows: Ints, step: int, plan: Plan) -> None:
+        """Take in what was decided."""
+        if len(rows) == len(self._made):
+            self._path = plan.path
+        else:
+            width = min(self._path.shape[1], plan.path.shape[1])
+            self._path = self._path[:, :width].copy()
+            self._path[rows] = plan.path[:, :width]
+        self._made[rows], self._put_off[rows] = step, plan.put_off
+
+
+def _goes_on(before: Horizon, now: Horizon) -> bool:
+    """True if `now` is `before`, seen one step or more later, with nothing new but at its far end."""
+    for old, new in (
+        (before.price_usd_per_kwh, now.price_usd_per_kwh),
+        (before.hashprice_usd_per_ths_day, now.hashprice_usd_per_ths_day),
+    ):
+        common = len(old) - 1
+        if common < 1 or len(new) < common or not np.array_equal(old[1:], new[:common]):
+            return False
+    return True
+
+
+def _candidates_of(table: Candidates, rows: Ints) -> Candidates:
+    arrays = {f.name: getattr(table, f.name)[rows] for f in fields(Candidates) if f.name != "settings"}
+    return Candidates(settings=tuple(table.settings[i] for i in rows), **arrays)
 
 
 class LearnedArgmax(Planned):
@@ -120,7 +188,7 @@ class LearnedArgmax(Planned):
     It has the curves of our planner, so that between the two only the planning differs.
     """
 
-    def _plan(self, step: int, standing: Standing, beliefs: Beliefs) -> Ints:
+    def _choose(self, step: int, standing: Standing, beliefs: Beliefs) -> Ints:
         scene = self._scene
         curves, _ = beliefs.curves(step, standing)
         hashprice, price = scene.grid.net_hashprice[step], scene.grid.cost_usd_per_kwh[step]

@@ -46,7 +46,7 @@ _WEIGHTS = (
     | dict.fromkeys(PLANNED, 200.0)
     | {"hourly-argmax-learned": 80.0}
 )
-_CAUSES = ("price forecast", "curve error", "hysteresis")
+CAUSES = ("price forecast", "curve error", "hysteresis")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Setup:
         minimum_gain_usd_per_day: that the lower bound of a gain must exceed.
         decide_minutes: from one decision of a planning policy to the next; at least a step.
         metered: share of the units without a power reading of their own that hang on a meter.
-        causes: find out what the regret is due to, by three more runs.
+        causes: of `CAUSES`, what to find out the part in the regret of, each by one more run.
         wear_sweep: wear budgets to run the oracle and ours with as well.
     """
 
@@ -84,7 +84,7 @@ class Setup:
     minimum_gain_usd_per_day: float = 0.05
     decide_minutes: float = 15.0
     metered: float = 0.5
-    causes: bool = True
+    causes: tuple[str, ...] = CAUSES
     wear_sweep: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -229,7 +229,7 @@ class _Work:
         self._scene = stage.scene
         names = [*setup.wanted]
         if setup.causes and self._judged:
-            names += [OURS] * len(_CAUSES)
+            names += [OURS] * len(setup.causes)
         names += ["oracle", OURS] * len(setup.wear_sweep)
         self._total = sum(_WEIGHTS.get(name, 1.0) for name in names) or 1.0
         self._done = 0.0
@@ -244,7 +244,7 @@ class _Work:
             made: Policy = SIMPLE[name]()
             return made
         if name == "constant-jth":
-            return self._planned(name, lambda scene: ConstantEfficiency(scene, self._learned(scene)))
+            return self._planned(name, lambda scene: ConstantEfficiency(scene, TrueCurves(scene)))
         if name == "hourly-argmax-learned":
             return LearnedArgmax(name, self._learned, TruePrices, PlanOptions(self._decide_every))
         learning = name != "hashmargin-no-learning"
@@ -282,7 +282,9 @@ class _Work:
             return None
         most, mine = policies["oracle"]["profit_usd"], policies[OURS]["profit_usd"]
         out: dict[str, Any] = {}
-        for cause in _CAUSES if self._stage.recorded is None else _CAUSES[::2]:
+        for cause in self._setup.causes:
+            if cause == "curve error" and self._stage.recorded is not None:
+                continue
             policy = self._without(cause)
             earned = self.run(policy, self._scene)[0]["profit_usd"]
             out[cause] = {

@@ -16,6 +16,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _KW_PER_W = 0.001
+_FINE_USD = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,12 @@ class Scene:
         hashprice = self.grid.net_hashprice[step] * self.grid.step_h / 24.0
         energy = self.grid.cost_usd_per_kwh[step] * self.grid.step_h
         return np.asarray(self.rate_ths(step) * hashprice - self.power_kw(step) * energy)
+
+    def earning_within(self, step: int) -> Floats:
+        """[N,K] as `earning`, with a fine on what is too hot that no price makes good."""
+        with np.errstate(invalid="ignore"):
+            hot = self.chip_c(step) > self.farm.chip_max_c[:, None]
+        return np.asarray(self.earning(step) - np.where(hot & ~self.stops, _FINE_USD, 0.0))
 
     def restart_usd(self, step: int) -> Floats:
         """[N,K] USD that a restart into each candidate loses."""

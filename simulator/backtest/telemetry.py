@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.fleet import FleetFrame, Unit
+from agent.meters.fusion import METERED, REPORTED_CORRECTED
+from agent.meters.offset import ratio_of_kind
 from agent.setting import Knob
 from agent.telemetry import TELEMETRY_COLUMNS, WORK_MODE_CODES
 from simulator.backtest.farm import FarmUnit
@@ -32,7 +34,7 @@ class Telemetry:
     """Readings of N units.
 
     Args:
-        metered: share of the units without a power reading of their own that hang on a meter.
+        metered: share of the units that hang on a meter, which goes before what a unit says of itself.
         seed: of noise and meters.
     """
 
@@ -46,9 +48,17 @@ class Telemetry:
         sensed = np.array([model.sensor is not None for model in models])
         hangs = self._rng.random(count) < metered
         self._meter = self._rng.normal(1.0, _METER_SPREAD, count)
-        self._sensed, self._metered = sensed, hangs & ~sensed
+        self._sensed, self._metered = sensed & ~hangs, hangs
+        kinds = [(unit.model.key, unit.model.variant, unit.firmware) for unit in farm]
+        self._ratio = ratio_of_kind(kinds, np.where(hangs & sensed, self._meter / self._bias, np.nan))
         self.sources: tuple[str | None, ...] = tuple(
-            unit.model.sensor.source if unit.model.sensor is not None else "metered" if hangs[i] else None
+            METERED
+            if hangs[i]
+            else None
+            if unit.model.sensor is None
+            else REPORTED_CORRECTED
+            if np.isfinite(self._ratio[i])
+            else unit.model.sensor.source
             for i, unit in enumerate(farm)
         )
         self.units = tuple(self._known_as(unit) for unit in farm)
@@ -79,6 +89,7 @@ class Telemetry:
         self._says = _says(farm, scene)
         self._uptime_s = np.full(count, _RUNNING_S)
         self._hashed = np.zeros(count)
+        self._calm = 1.0
 
     @staticmethod
     def _known_as(unit: FarmUnit) -> Unit:
@@ -93,14 +104,18 @@ class Telemetry:
         miner = unit.miner
         return Unit(miner.mac, miner.address, miner.family, profile, unit.firmware, rated, watts, miner.tags)
 
-    def frame(self, step: int, part: float, standing: Standing, restarted: NDArray[np.bool_]) -> FleetFrame:
+    def frame(
+        self, step: int, part: float, standing: Standing, restarted: NDArray[np.bool_], readings: int = 1
+    ) -> FleetFrame:
         """Readings within a step.
 
         Args:
             part: how far into the step, 0 to 1.
             standing: settings in force.
             restarted: [N] units whose mining process began at the beginning of this step.
+            readings: the mean of so many, as an agent that polls all the time has them.
         """
+        self._calm = 1.0 / np.sqrt(readings)
         scene, rows = self._scene, np.arange(self._scene.count)
         place, at = scene.places[step], standing.at
         low = min(int(place), len(scene.farm.outside_c) - 2)
@@ -125,8 +140,8 @@ class Telemetry:
         warm = np.where(rise > 5.0, 1.0, 0.0)
         shares = hashed * 1e12 / (self._difficulty * HASHES_PER_DIFFICULTY)
         rejected, stale = np.floor(shares * self._rejected), np.floor(shares * self._stale)
-        measured = power * self._bias * (1.0 + noisy("power"))
-        metered = power * self._meter * (1.0 + self._rng.normal(0.0, _METER_NOISE, scene.count))
+        measured = power * self._bias * np.nan_to_num(self._ratio, nan=1.0) * (1.0 + noisy("power"))
+        metered = power * self._meter * (1.0 + self._calm * self._rng.normal(0.0, _METER_NOISE, scene.count))
         spread = np.minimum(self._spread_c, rise)
         some = np.where(self._boards > 1.0, 1.0, np.nan)
         columns = {
@@ -184,7 +199,7 @@ class Telemetry:
 
     def _noisy(self, name: str) -> Floats:
         drawn = self._rng.standard_normal(self._scene.count)
-        return np.asarray(np.clip(drawn, -4.0, 4.0) * self._noise[name])
+        return np.asarray(np.clip(drawn, -4.0, 4.0) * self._noise[name] * self._calm)
 
     def _voltage(self, level: Floats) -> Floats:
         units = self._scene.farm.units

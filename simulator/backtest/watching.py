@@ -12,6 +12,7 @@ from agent.conditions import MARKET_COLUMNS, Conditions
 from agent.features import FeatureState
 from agent.fleet import FleetFrame, Unit
 from agent.inference import BundlePredictor, Curves, Economics, Predictor, ProfilePredictor
+from agent.learning.chips import without_present
 from agent.learning.live import Learner
 from agent.learning.state import UnitLearning
 from agent.market_history import market_columns
@@ -47,21 +48,36 @@ class Watching:
         """What is known of the units' residuals."""
         return None if self._learner is None else self._learner.state
 
-    def look(self, frame: FleetFrame, conditions: Conditions, priced: PricedAt) -> tuple[Curves, Curves]:
+    def look(
+        self,
+        frame: FleetFrame,
+        conditions: Conditions,
+        priced: PricedAt,
+        since_s: Floats | None = None,
+        before: FleetFrame | None = None,
+    ) -> tuple[Curves, Curves]:
         """Take a frame in. Curves [N,K,3] of the models, and as corrected for each unit.
+
+        Args:
+            since_s: [N] Unix seconds from which the settings have been in force; None: as frames show it.
+            before: means of the readings since the frame before, for windows and learning; None: `frame`.
 
         Raises:
             BundleError: the models do not run on these features.
         """
-        self._features.observe(frame, conditions)
+        before = frame if before is None else before
+        self._features.observe(before, conditions)
         features = self._features.compute(frame, conditions)
+        if self._learner is not None:
+            features = without_present(features)
         economics = Economics(*priced, pue=1.0, pool_fee_share=0.0, hold_h=24.0)
         base = self._predictor.predict(features, self._shares.astype(np.float32), 0.0, economics)
         if self._learner is None:
             return base, base
         here = frame.columns["setting_share"][:, None]
         present = self._predictor.predict(features, here.astype(np.float32), 0.0, economics)
-        self._learner.observe(frame, [None] * len(frame.units), present, self._predictor.bundle_id)
+        unread = [None] * len(frame.units)
+        self._learner.observe(before, unread, present, self._predictor.bundle_id, since_s)
         lost = np.zeros_like(self._shares)
         return base, self._learner.correct(frame, self._shares, base, economics, lost)
 

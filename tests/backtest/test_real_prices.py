@@ -39,7 +39,7 @@ def month(folder: Path, zone: str, number: int) -> dict[str, Any]:
         horizon="none" if zone == "AU-VIC" else "day-ahead",
     )
     wanted = ("on-off-unit", "constant-jth", "hashmargin", "oracle")
-    setup = Setup(write_farm(folder, FARM), plan, policies=wanted, causes=False)
+    setup = Setup(write_farm(folder, FARM), plan, policies=wanted, causes=())
     policies: dict[str, Any] = run_backtest(setup)["policies"]
     return policies
 

@@ -45,11 +45,21 @@ def test_readings_are_the_truth_with_noise(made: Scene) -> None:
     power = np.mean([frame.columns["power_w"] for frame in frames], axis=0)
     assert rate == pytest.approx(made.rate_ths(0)[rows, now.at], rel=0.003)
     true = 1000.0 * made.power_kw(0)[rows, now.at]
-    # Metered Antminers are right to within the meter, other units as their own sensor is.
-    assert power[:2] == pytest.approx(true[:2], rel=0.02)
+    assert frames[0].power_source == ("metered",) * 5
+    assert power == pytest.approx(true, rel=0.02)
+    one = np.std([frame.columns["hashrate_ths"][0] for frame in frames])
+    many = np.std([telemetry.frame(0, 0.5, now, quiet, 25).columns["hashrate_ths"][0] for _ in range(200)])
+    assert 0.15 * one < many < 0.25 * one
+
+
+def test_without_a_meter_a_unit_is_as_right_as_its_own_sensor(made: Scene) -> None:
+    telemetry = Telemetry(made, metered=0.0, seed=1)
+    quiet, rows = np.zeros(made.count, dtype=np.bool_), np.arange(made.count)
+    frames = [telemetry.frame(0, 0.5, standing(made), quiet) for _ in range(200)]
+    power = np.mean([frame.columns["power_w"] for frame in frames], axis=0)
+    true = 1000.0 * made.power_kw(0)[rows, made.farm.start]
     bias = np.array([float(unit.units.bias[0]) for unit in made.farm.units])
     assert power[2:] == pytest.approx((true * bias)[2:], rel=0.01)
-    assert np.std([frame.columns["hashrate_ths"][0] for frame in frames]) > 0.0
 
 
 def test_without_meter_or_sensor_power_is_unknown(made: Scene) -> None:

@@ -33,6 +33,7 @@ def go(
     read: list[bool] | None = None,
     ratio: list[float] | None = None,
     modelled: list[float] | None = None,
+    of_kind: list[float] | None = None,
 ) -> Fused:
     source = np.array(["measured" if w == w else None for w in own], dtype=object)
     return fuse(
@@ -43,6 +44,7 @@ def go(
         chart(*points),
         np.array(ratio or [NAN] * 4),
         np.array(modelled or [NAN] * 4),
+        None if of_kind is None else np.array(of_kind),
     )
 
 
@@ -190,3 +192,9 @@ def test_a_thousand_circuits_of_five_are_fused_as_one_by_one() -> None:
     nothing = np.full(count, NAN)
     found = fuse(own, source, np.ones(count, dtype=np.bool_), net, big, nothing, nothing)
     np.testing.assert_allclose(found.power_w, own * 1.07)
+
+
+def test_a_miner_without_a_meter_is_corrected_by_others_of_its_kind() -> None:
+    found = go([], [], [3000.0, 3000.0, NAN, 3000.0], of_kind=[1.08, NAN, 1.08, 1.02])
+    np.testing.assert_allclose(found.power_w, [3240.0, 3000.0, NAN, 3060.0])
+    assert found.source.tolist() == ["reported-corrected", "measured", None, "reported-corrected"]

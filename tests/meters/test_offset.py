@@ -7,7 +7,7 @@ import pytest
 
 from agent.errors import DataError
 from agent.meters.fusion import Floats, Fused
-from agent.meters.offset import NEEDED, Offsets
+from agent.meters.offset import NEEDED, Offsets, ratio_of_kind
 
 NAN = float("nan")
 
@@ -140,3 +140,10 @@ def test_the_stored_form_is_small() -> None:
         offsets.learn(own, metered(*np.full(5000, 3240.0)))
     assert len(offsets.to_bytes()) < 250_000
     assert json.loads(offsets.to_bytes())["miners"]["m0"] == [15, 0.076961, 0.005]
+
+
+def test_three_of_a_kind_tell_what_the_others_are_off_by() -> None:
+    nan = float("nan")
+    kinds = ["a", "a", "a", "a", "b", "b", "b"]
+    found = ratio_of_kind(kinds, np.array([1.02, 1.04, 1.50, nan, 1.1, 1.1, nan]))
+    np.testing.assert_allclose(found, [1.04] * 4 + [nan] * 3)
