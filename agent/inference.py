@@ -216,9 +216,7 @@ class BundlePredictor:
         if missing := int(self._uncovered.sum()):
             words.append(f"profile curves for {missing} of {total} units")
         if absurd := int(self._absurd.sum()):
-            words.append(
-                f"profile curves for {absurd} of {total} units, as the model gave them impossible figures"
-            )
+            words.append(f"profile curves for {absurd} of {total} units with impossible predictions")
         return "; ".join(words)
 
     def update_units(self, units: Sequence[Unit]) -> None:

@@ -74,7 +74,10 @@ def read_lake(
         progress(done / len(files))
         parts.append(_read(file, miners))
     progress(1.0)
-    return _sorted({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, lake)
+    # Column by column, so that what is joined need not be held twice.
+    return _sorted(
+        {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}, lake
+    )
 
 
 def count_rows(lake: Path, start: date | None, end: date | None) -> dict[str, int]:
@@ -138,7 +141,7 @@ def _read(file: Path, miners: frozenset[str] | None) -> dict[str, Any]:
             raise DataError(f"{file}: column {name}: holds {column.type}, expected double")
         out[name] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     for name in TELEMETRY_KEYS:
-        out[name] = np.array(table.column(name).to_pylist(), dtype=object)
+        out[name] = _texts(table.column(name))
     out["at"] = _times(file, table.column("at"))
     try:
         validate_telemetry(out)
@@ -148,6 +151,16 @@ def _read(file: Path, miners: frozenset[str] | None) -> dict[str, Any]:
     out[POWER_METERED] = np.where(np.isfinite(out["power_w"]), metered, np.nan)
     del out["power_source"], out["firmware"]
     return out
+
+
+def _texts(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """The texts of a column; rows that say the same share one object, of which there are few in a lake."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    coded = column.combine_chunks().dictionary_encode()
+    words = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
+    places = coded.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)
+    return np.asarray(words[places], dtype=object)
 
 
 def _times(file: Path, column: pa.ChunkedArray) -> NDArray[np.datetime64]:
@@ -180,5 +193,5 @@ def _sorted(rows: dict[str, Any], lake: Path) -> Telemetry:
         )
         for k in keys
     )
-    columns = {name: rows[name][order] for name in (*_NUMBERS, POWER_METERED)}
+    columns = {name: rows.pop(name)[order] for name in (*_NUMBERS, POWER_METERED)}
     return Telemetry(at_s, unit, units, columns, np.searchsorted(unit, np.arange(len(units) + 1)))
