@@ -6,6 +6,7 @@ the driver, and an act is done only when telemetry shows it. Nothing is ever sen
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 _PATIENCE = 1.5
 _LEAST_WAIT_S = 300.0
 _MOST_WORDS = 2000
+# How long the answer of one miner waits for others to be stored with it.
+_GATHER_S = 0.02
 
 
 class Miners(Protocol):
@@ -64,6 +67,8 @@ class Actuator:
         # Acts whose intent is journalled and whose command has not come to an end.
         self._sending: set[str] = set()
         self._undos: list[Act] = []
+        self._unkept: list[Act] = []
+        self._keeping: asyncio.Future[None] | None = None
 
     def recover(self) -> list[Act]:
         """Take up what a crash left open, and return it.
@@ -155,6 +160,7 @@ class Actuator:
             if act.status == "intended":
                 # It went out, or may have, and that could not be stored then.
                 act = self._sent(act, {"sent": "unknown: the journal could not be written at the time"})
+                self._store.put_act(act)
             verdict = judge(act, tuple(self._seen.get(act.miner_id, ())), now)
             if verdict.kind == "wait":
                 continue
@@ -246,8 +252,8 @@ class Actuator:
         except Exception:
             # A fault of a driver may come after the command: only telemetry can tell.
             log.exception("act %s: the driver failed", act.id)
-            return self._sent(act, {"sent": "unknown: the driver failed while sending"})
-        return self._sent(
+            return await self._keep(self._sent(act, {"sent": "unknown: the driver failed while sending"}))
+        sent = self._sent(
             act,
             {
                 # A configuration that is written back whole has no bound of its own.
@@ -257,6 +263,31 @@ class Actuator:
                 "before": SettingRecord.of(applied.before) if applied.before is not None else act.before,
             },
         )
+        return await self._keep(sent)
+
+    async def _keep(self, act: Act) -> Act:
+        """Store what became of a command, with whatever else comes back in the same moment.
+
+        A curtailment brings hundreds of answers at once, and each transaction waits for the disk. Until it
+        is stored the act stands as intended: what `recover` and `settle` expect of one that got no further.
+
+        Raises:
+            StoreError: it could not be stored.
+        """
+        self._unkept.append(act)
+        if self._keeping is None:
+            self._keeping = asyncio.ensure_future(self._keep_gathered())
+            # Those who wait see its error; where all of them were cancelled nobody does.
+            self._keeping.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._keeping)
+        return act
+
+    async def _keep_gathered(self) -> None:
+        await asyncio.sleep(_GATHER_S)
+        acts, self._unkept, self._keeping = self._unkept, [], None
+        with self._store.together():
+            for act in acts:
+                self._store.put_act(act)
 
     def _is_urgent(self, act: Act) -> bool:
         """True for what a cap or the grid asks for, which cannot wait minutes for a gentle way."""
@@ -271,7 +302,6 @@ class Actuator:
             update={"status": "sent", "sent_at": self._clock.now(), "confirm_by": deadline, **what}
         )
         self._seen.pop(act.miner_id, None)
-        self._store.put_act(sent)
         log.info(
             "act %s sent: %s on %s, acknowledged %s", act.id, act.target, act.miner_id, sent.acknowledged
         )

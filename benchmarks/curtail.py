@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/curtail.py --miners 1000 --json
 
-Half the fleet are stock Antminers, half Whatsminers, simulated in a process of their own with the real
+Half the fleet are stock Antminers, half Whatsminers, each half simulated in a process of its own with real
 protocols; ports are moved up, so no root is needed. The agent's own site, journal on disk, gate and drivers
 carry it out: the clock starts when the approvals stand in the database and stops at the last answer.
 """
@@ -30,19 +30,24 @@ PORT_OFFSET = 20_000
 CYCLES = 6
 
 
-def farm_text(count: int) -> str:
-    """A farm file of `count` miners."""
+def groups_of(count: int) -> list[dict[str, object]]:
+    """The groups of a farm of `count` miners."""
     half = count // 2
-    groups = [
+    groups: list[dict[str, object]] = [
         {"model": "antminer-s19-pro", "count": count - half, "first_address": FIRST},
         {"model": "whatsminer-m30s-plus-plus", "count": half, "first_address": "127.92.0.1"},
     ]
+    return [group for group in groups if group["count"]]
+
+
+def farm_text(groups: list[dict[str, object]]) -> str:
+    """A farm file of these groups."""
     content = {
         "name": "curtail",
         "seed": 5,
         "port_offset": PORT_OFFSET,
         "ambient": {"kind": "constant", "celsius": 18.0},
-        "groups": [group for group in groups if group["count"]],
+        "groups": groups,
     }
     return yaml.safe_dump(content)
 
@@ -111,6 +116,14 @@ async def curtail(farm: Path, folder: Path) -> dict[str, float]:
     }
 
 
+def ended(peer: subprocess.Popen[str]) -> int:
+    """Miners of a farm that had stopped when it was told to end."""
+    assert peer.stdin is not None and peer.stdout is not None
+    peer.stdin.write("\n")
+    peer.stdin.flush()
+    return int(json.loads(peer.stdout.readline())["stopped"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -128,24 +141,31 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         farm = folder / "farm.yaml"
-        farm.write_text(farm_text(args.miners))
-        peers = subprocess.Popen(
-            [sys.executable, __file__, "--serve", str(farm)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        groups = groups_of(args.miners)
+        farm.write_text(farm_text(groups))
+        peers = []
+        for number, group in enumerate(groups):
+            part = folder / f"part-{number}.yaml"
+            part.write_text(farm_text([group]))
+            peers.append(
+                subprocess.Popen(
+                    [sys.executable, __file__, "--serve", str(part)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
         try:
-            assert peers.stdin is not None and peers.stdout is not None
-            if peers.stdout.readline().strip() != "ready":
-                raise SystemExit("the simulated farm did not start")
+            for peer in peers:
+                assert peer.stdout is not None
+                if peer.stdout.readline().strip() != "ready":
+                    raise SystemExit("the simulated farm did not start")
             figures = asyncio.run(curtail(farm, folder))
-            peers.stdin.write("\n")
-            peers.stdin.flush()
-            figures |= json.loads(peers.stdout.readline())
+            figures["stopped"] = sum(ended(peer) for peer in peers)
         finally:
-            peers.kill()
-            peers.wait()
+            for peer in peers:
+                peer.kill()
+                peer.wait()
     document = {"benchmark": "curtail", "miners": args.miners, **figures}
     if figures["stops_decided"] < args.miners:
         print(f"only {figures['stops_decided']} of {args.miners} miners were decided on", file=sys.stderr)

@@ -193,7 +193,8 @@ def heat(
     if fan is None:
         target = thermal.chip_target_c + thermal.droop * (inlet_c - thermal.reference_inlet_c)
         room = np.maximum(target - inlet_c, 1e-3)
-        speed = np.clip((rise_at_full / room) ** (1.0 / _FAN_EXPONENT), thermal.fan_minimum_share, 1.0)
+        speed = (rise_at_full / room) ** (1.0 / _FAN_EXPONENT)
+        speed = np.minimum(np.maximum(speed, thermal.fan_minimum_share), 1.0)
     else:
         speed = np.full(np.shape(rise_at_full), max(fan, thermal.fan_minimum_share / 3.0, 0.05))
     return np.asarray(inlet_c + rise_at_full / speed**_FAN_EXPONENT), np.asarray(speed)

@@ -44,6 +44,9 @@ class Snapshot:
         self._firmware_version = firmware_version
         self._mac = mac
         self._serial = serial
+        # Both stay the same for as long as their buckets last, and firmware is asked more often than that.
+        self._noise: tuple[int, Floats] = (-1, np.empty(0))
+        self._rate_draw: tuple[int, Floats] = (-1, np.empty(0))
         noise = dynamics.spec.noise
         self._rate_noise = np.array(
             [
@@ -64,7 +67,7 @@ class Snapshot:
     def at(self, t: float, now: datetime) -> MachineState:
         """The state at machine time `t`, which the clock calls `now`."""
         d, spec, settings = self._d, self._d.spec, self._d.settings
-        noise = hashed_normal(self._seed, _CHANNELS, int(t // _NOISE_BUCKET_S))
+        noise = self._noise_at(t)
         times = np.array([t])
         phase = d.phase(t)
         hashing = phase in ("ramping", "stable")
@@ -147,7 +150,7 @@ class Snapshot:
         factor = 1.0 if mode is None else mode.power_factor
         # At one frequency, what the chips draw goes with the square of their voltage.
         factor *= (self._d.settings.voltage_percent / 100.0) ** 2
-        return steady_w * factor * warm * (1.0 + spec.noise.power * float(np.clip(noise, -3.0, 3.0)))
+        return steady_w * factor * warm * (1.0 + spec.noise.power * min(3.0, max(-3.0, float(noise))))
 
     def _voltage(self, level: Floats) -> float:
         return float(rail_voltage(self._d.spec, level)[0]) * self._d.settings.voltage_percent / 100.0
@@ -159,13 +162,25 @@ class Snapshot:
         knots = np.array([*self._d.knots, (t, hashed)])
         span = np.minimum(_WINDOWS_S, elapsed_s)
         before = np.interp(t - span, knots[:, 0], knots[:, 1])
-        draw = np.clip(
-            hashed_normal(self._seed, _RATE_CHANNELS, (t // _WINDOWS_S).astype(np.int64)), -3.0, 3.0
-        )
+        draw = self._rate_draw_at(t)
         rates: list[float] = np.maximum(
             0.0, (hashed - before) / span * (1.0 + self._rate_noise * draw)
         ).tolist()
         return rates
+
+    def _noise_at(self, t: float) -> Floats:
+        bucket = int(t // _NOISE_BUCKET_S)
+        if self._noise[0] != bucket:
+            self._noise = (bucket, hashed_normal(self._seed, _CHANNELS, bucket))
+        return self._noise[1]
+
+    def _rate_draw_at(self, t: float) -> Floats:
+        # Every window is whole buckets of the shortest one.
+        bucket = int(t // _WINDOWS_S[0])
+        if self._rate_draw[0] != bucket:
+            drawn = hashed_normal(self._seed, _RATE_CHANNELS, (t // _WINDOWS_S).astype(np.int64))
+            self._rate_draw = (bucket, np.clip(drawn, -3.0, 3.0))
+        return self._rate_draw[1]
 
     def _fans(self, phase: Phase, share: float, noise: Floats) -> tuple[float, ...]:
         thermal, count = self._d.spec.thermal, self._d.spec.fans
@@ -212,7 +227,9 @@ class Snapshot:
             # A number of this board's own, always the same.
             own = abs(math.sin(self._seed + 3.0 * index))
             rise = max(0.0, chip_c - inlet_c - (0.0 if index == hottest else 1.0 + 1.5 * own))
-            wobble = spec.noise.temperature_c * float(np.clip(noise[index], -2.5, 2.5)) if rise > 5.0 else 0.0
+            wobble = (
+                spec.noise.temperature_c * min(2.5, max(-2.5, float(noise[index]))) if rise > 5.0 else 0.0
+            )
             below = spec.thermal.board_below_chip_c * min(1.0, rise / 30.0)
             boards.append(
                 BoardState(

@@ -58,7 +58,7 @@ def site_file(spec: FarmSpec, folder: Path, **changes: Any) -> Path:
     write_site(path, spec)
     content = yaml.safe_load(path.read_text())
     content |= {
-        "poll": {"interval_s": 30.0, "deadline_s": 2.0, "spread_s": 0.0},
+        "poll": {"interval_s": 30.0, "deadline_s": 10.0, "spread_s": 0.0},
         "decide": {"interval_s": 60.0},
         "limits": {"minimum_hold_h": 2.0},
     }
