@@ -38,7 +38,7 @@ _USUAL_ROWS = 200
 _FEWER_FOLDS, _EARLIER_CUT = 4, 0.6
 _DEFAULT = {"hashrate": 0.08, "power": 0.12, "chip_temp": 10.0}
 _COVER = 0.8
-_LEAST_INFLATION, _MOST_INFLATION = 0.8, 2.0
+_MOST_INFLATION = 2.0
 # The spread between units is judged from the units at hand: of U units, this many over U is added.
 _FEW_UNITS = 4.0
 
@@ -246,8 +246,7 @@ class Coverage:
 
     Args:
         inflation: by quantity, how much wider intervals must be than other units' residuals alone say, for
-            80 % to hold on the unit at hand: units of one model differ, and few of them were seen. Below 1
-            where models lean on wider ones and too much holds.
+            80 % to hold on the unit at hand: units of one model differ, and few of them were seen.
         metrics: share inside and median width, overall and by hardware model.
     """
 
@@ -281,7 +280,7 @@ def judge_coverage(held: Held, curves: Curves, *, steep: bool) -> Coverage:
         known = np.isfinite(factor)
         by = conformal_quantile(factor[known], _COVER) if known.any() else 1.0
         few = 1.0 + _FEW_UNITS / max(len(np.unique(row_unit[known])), 1)
-        inflation[name] = float(np.clip(by * few, _LEAST_INFLATION, _MOST_INFLATION))
+        inflation[name] = float(np.clip(by * few, 1.0, _MOST_INFLATION))
         inside = np.where(known, factor <= inflation[name], np.nan)
         metrics[name] = {
             "overall": _share(inside),
