@@ -104,7 +104,7 @@ def limited(given: Fleet, steps: int, step_h: float) -> Limits:
 
 
 def timed(work: Callable[[], object], runs: int) -> dict[str, float]:
-    """Median and fastest milliseconds of `runs` calls after one that is not counted, and least of the processor.
+    """Median and fastest milliseconds of `runs` calls, and the least of the processor, after one not counted.
 
     On a machine that is busy with other work the processor's time tells more than the clock's.
     """
