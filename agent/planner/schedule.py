@@ -109,7 +109,7 @@ def go_through(
             target = np.where(worth[rows, at] >= worth.max(axis=1) - 1e-9, at, worth.argmax(axis=1))
             target = np.where(shared.free, target, at)
             nodes = shared.nodes(step, shared.draw(at))
-            if shared.broken(target, nodes).any():
+            if price[:, step].any() or shared.broken(target, nodes).any():
                 # The price of this step's limit is not money: the limit itself takes its place.
                 own = worth + price[:, step][:, None] * shared.power_w * 0.001 * prospect.step_h
                 own = np.where(

@@ -17,6 +17,7 @@ from agent.planner.decide import Fleet, Plan, decide
 from agent.planner.events import DemandEvent
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
+from agent.planner.preview import course
 from agent.planner.worth_keeping import with_events
 from agent.setting import Knob, Setting
 from tests.planner.test_plan_money import FULL, LOW, STOP, fleet, horizon
@@ -230,6 +231,94 @@ def test_limits_are_kept_at_every_step_of_a_random_site(seed: int) -> None:
 @given(st.integers(0, 10**9))
 def test_limits_are_kept_at_every_step_of_ten_thousand_sites(seed: int) -> None:
     check(seed)
+
+
+def without_doubt(given_fleet: Fleet) -> Fleet:
+    """The same without intervals, holds and heat, and with everybody up for decision."""
+    names = ("hashrate_ths", "power_w", "chip_temp_c", "profit_usd_per_day")
+    middle = (np.repeat(getattr(given_fleet.curves, name)[:, :, 1:2], 3, axis=2) for name in names)
+    return replace(
+        given_fleet,
+        curves=Curves(*middle),
+        held_back=(None,) * len(given_fleet.held_back),
+        held_h=given_fleet.held_h * 0.0,
+        chip_max_c=np.full(len(given_fleet.held_back), 1e3),
+    )
+
+
+def earned(given_fleet: Fleet, prices: Horizon, limits: Limits) -> float:
+    return float(course(given_fleet, prices, decide(given_fleet, prices, limits)).profit_usd.sum())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_more_candidates_never_earn_less_along_a_plan(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    all_of_them = without_doubt(random_fleet(rng, 12, 6))
+    prices = Horizon(1.0, rng.uniform(0.03, 0.07, 12), rng.uniform(-0.02, 0.12, 12))
+    limits = Limits(INF, 1.28, -INF, hold_h=float(rng.integers(1, 4)))
+    few = all_of_them.candidates.permitted & (rng.random((12, 6)) < 0.6)
+    few[:, 0] = True
+    some = replace(all_of_them, candidates=replace(all_of_them.candidates, permitted=few))
+    assert earned(all_of_them, prices, limits) >= earned(some, prices, limits) - 1e-9
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_wider_cap_never_earns_less_along_a_plan(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    given_fleet = without_doubt(random_fleet(rng, 60, 6))
+    prices = Horizon(1.0, rng.uniform(0.04, 0.07, 12), rng.uniform(0.0, 0.08, 12))
+    full = float(given_fleet.rated_power_w.sum())
+    found = []
+    for share in (0.4, 0.6, 0.8, 1.2):
+        site = SitePower.single(60, 12, share * full)
+        found.append(earned(given_fleet, prices, Limits(INF, 0.0, -INF, hold_h=1.0, site=site)))
+    # Whole steps of 60 miners fit a cap to some thousandths only.
+    assert (np.diff(found) >= -5e-3 * np.abs(found[-1])).all(), found
+
+
+@pytest.mark.parametrize("unit", [0.01, 150.0])
+@pytest.mark.parametrize("seed", range(6))
+def test_under_limits_another_currency_gives_the_same_plan(seed: int, unit: float) -> None:
+    rng = np.random.default_rng(seed)
+    given_fleet = random_fleet(rng, 10, 5)
+    site = random_site(rng, given_fleet, 8)
+    hashprice, price = rng.uniform(0.03, 0.07, 8), rng.uniform(0.01, 0.12, 8)
+    limits = Limits(INF, 1.28, 0.05, hold_h=2.0, site=site)
+    ours = decide(given_fleet, Horizon(1.0, hashprice, price), limits)
+    curves = replace(given_fleet.curves, profit_usd_per_day=given_fleet.curves.profit_usd_per_day * unit)
+    priced_at = (0.05 * unit, 0.05 * unit)
+    theirs = decide(
+        replace(given_fleet, curves=curves, priced_at=priced_at),
+        Horizon(1.0, hashprice * unit, price * unit),
+        replace(limits, minimum_gain_usd_per_day=0.05 * unit),
+    )
+    assert (ours.path == theirs.path).all()
+
+
+def test_a_cap_to_come_is_reached_by_the_ramp() -> None:
+    prices = horizon(*[0.02] * 6)
+    two, site = pair(prices)
+    caps = site.event_cap_w.copy()
+    caps[3:] = 4100.0
+    tree = replace(site.tree, ramp_down_w_per_s=np.array([1000.0 / 3600.0]))
+    site = replace(site, tree=tree, ramp_s=3600.0, event_cap_w=caps)
+    plan = decide(two, prices, Limits(INF, 0.0, 0.0, site=site))
+    # A kilowatt an hour: 6,000 W, and 5,000 W in the hour before both are at 2,000 W.
+    draw = np.array([30.0, 2000.0, 3000.0])[plan.path].sum(axis=0)
+    assert draw.tolist() == [6000.0, 6000.0, 5000.0, 4000.0, 4000.0, 4000.0]
+
+
+def test_what_maintenance_has_without_power_leaves_room_for_the_others() -> None:
+    prices = horizon(*[0.02] * 4)
+    two, site = pair(prices)
+    tree = replace(site.tree, cap_w=np.array([3100.0]))
+    off = np.zeros((2, 4), dtype=np.bool_)
+    off[0, :2] = True
+    two = replace(two, held_back=("maintenance", None))
+    plan = decide(two, prices, Limits(INF, 0.0, 0.0, site=replace(site, tree=tree, off=off)))
+    assert plan.path[1, :2].tolist() == [FULL, FULL]
+    # Once it is back, its 3,000 W are counted again.
+    assert plan.path[1, 2:].tolist() == [STOP, STOP]
 
 
 def pair(prices: Horizon, **other: object) -> tuple[Fleet, SitePower]:
