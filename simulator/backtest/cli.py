@@ -164,8 +164,10 @@ def _with_bar(setup: Setup) -> dict[str, Any]:
 
 def _show(result: dict[str, Any]) -> None:
     table = Table(title=f"{result['units']} units, {result['from'][:10]} to {result['to'][:10]}")
-    for name in ("policy", "profit USD", "regret", "over on-off", "MWh", "restarts/unit/year", "outside h"):
-        table.add_column(name, justify="left" if name == "policy" else "right")
+    # Names of policies are typed again after --policies, so they are never cut.
+    table.add_column("policy", no_wrap=True, min_width=max(len(name) for name in result["policies"]))
+    for name in ("profit USD", "regret", "over on-off", "MWh", "restarts/unit/year", "outside h"):
+        table.add_column(name, justify="right", overflow="fold")
     for name, one in result["policies"].items():
         table.add_row(
             name,
