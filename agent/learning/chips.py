@@ -1,8 +1,8 @@
 """How much hotter each unit's chips get than predicted: what a limit of temperature is checked with.
 
 A unit that is hotter than thought counts at once, one that is cooler only slowly: the limit is there for the
-hottest hour, not for the mean one. Predictions come without the present temperature among their inputs, and the
-hottest hour of the last days is kept as it was, so that what was seen holds while a unit is stopped, too.
+hottest hour, not for the mean one. Predictions come without the present temperature among their inputs, and
+the hottest hour of the last days is kept as it was, so that what was seen holds while a unit is stopped, too.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def follow(
 
 
 def hotter(heat: ChipHeat, chip_c: Floats, power_w: Floats, air_c: Floats, hashing: Bools) -> Floats:
-    """Predicted chip temperatures [N,K,3], raised by what the units were seen to be hotter, the upper one more.
+    """Predicted chip temperatures [N,K,3], raised by how much hotter units were seen; the upper one more.
 
     Args:
         power_w: [N,K] median at each candidate: heat grows with it.

@@ -19,6 +19,8 @@ from simulator.backtest.run import CAUSES, POLICIES, Setup, run_backtest
 from simulator.weather import constant
 
 _HORIZONS: dict[str, Horizon] = {"day-ahead": "day-ahead", "none": "none"}
+# A spike that nobody saw coming is run through by a unit that is held.
+_HOLD_H = {"day-ahead": 2.0, "none": 1.0}
 
 
 def register(app: typer.Typer) -> None:
@@ -70,8 +72,13 @@ def backtest(
         float, typer.Option(min=0.0, max=240.0, help="Hashing lost by one restart.")
     ] = 10.0,
     hold_h: Annotated[
-        float, typer.Option(min=0.0, max=168.0, help="Hours that a setting is kept once entered.")
-    ] = 2.0,
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=168.0,
+            help="Hours that a setting is kept once entered; default 2, with --horizon none 1.",
+        ),
+    ] = None,
     restarts_per_day: Annotated[
         int | None, typer.Option(min=0, max=24, help="Wear budget, instead of each hardware profile's.")
     ] = None,
@@ -128,7 +135,7 @@ def backtest(
         policies=None if policies is None else _names(policies),
         seed=seed,
         restart_minutes=restart_minutes,
-        hold_h=hold_h,
+        hold_h=_HOLD_H[horizon] if hold_h is None else hold_h,
         restarts_per_day=restarts_per_day,
         minimum_gain_usd_per_day=minimum_gain,
         decide_minutes=decide_minutes,

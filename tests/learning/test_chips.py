@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.learning.chips import ChipHeat, follow, hotter, without_present
 from agent.feature_table import feature_names
+from agent.learning.chips import ChipHeat, follow, hotter, without_present
 
 NAN = float("nan")
 HOUR = 3600.0
