@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -170,11 +171,12 @@ def _with_bar(setup: Setup) -> dict[str, Any]:
 
 
 def _show(result: dict[str, Any]) -> None:
-    table = Table(title=f"{result['units']} units, {result['from'][:10]} to {result['to'][:10]}")
-    # Names of policies are typed again after --policies, so they are never cut.
-    table.add_column("policy", no_wrap=True, min_width=max(len(name) for name in result["policies"]))
-    for name in ("profit USD", "regret", "over on-off", "MWh", "restarts/unit/year", "outside h"):
-        table.add_column(name, justify="right", overflow="fold")
+    title = f"{result['units']} units, {result['from'][:10]} to {result['to'][:10]}"
+    # All of it in 80 columns: names of policies are typed again after --policies, and figures are never cut.
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("policy", no_wrap=True)
+    for name in ("profit\nUSD", "regret", "over\non-off", "MWh", "restarts\n/unit/y", "hours\noutside"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, one in result["policies"].items():
         table.add_row(
             name,
