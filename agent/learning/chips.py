@@ -7,7 +7,7 @@ the hottest hour of the last days is kept as it was, so that what was seen holds
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,8 @@ class ChipHeat:
     @staticmethod
     def unknown(count: int) -> ChipHeat:
         """Of units that were never looked at."""
-        return ChipHeat(*(np.full(count, np.nan) for _ in fields(ChipHeat)[:-1]), float("nan"))
+        none = np.full(count, np.nan)
+        return ChipHeat(none, none, none, none, none, float("nan"))
 
 
 def without_present(features: Floats32) -> Floats32:
@@ -118,4 +119,4 @@ def hotter(heat: ChipHeat, chip_c: Floats, power_w: Floats, air_c: Floats, hashi
 
 def _ratio(power_w: Floats, then_w: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.clip(power_w / then_w, *_POWER_RATIO)
+        return np.asarray(np.clip(power_w / then_w, *_POWER_RATIO))
