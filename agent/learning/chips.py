@@ -1,8 +1,8 @@
-"""By how much each unit's chips are hotter than predicted: what a limit of temperature is checked with.
+"""How much hotter each unit's chips get than predicted: what a limit of temperature is checked with.
 
 A unit that is hotter than thought counts at once, one that is cooler only slowly: the limit is there for the
-hottest hour, not for the mean one. Predictions come without the present temperature among their inputs, so that
-what was seen while a unit hashed holds while it is stopped, too.
+hottest hour, not for the mean one. Predictions come without the present temperature among their inputs, and
+the hottest hour of the last days is kept as it was, so that what was seen holds while a unit is stopped, too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ Floats32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 _FORGET_H = 72.0
+# By so much a day the hottest hour counts for less.
+_COOLS_C_PER_DAY = 0.5
+# It says nothing of air that is cooler than then by more.
+_LIKE_THEN_C = 6.0
 # Beyond this a sensor is broken rather than a chip hot.
 _MOST_C = 30.0
 # How much hotter than the upper prediction a unit may get that was not yet seen in such heat.
@@ -28,22 +32,27 @@ _POWER_RATIO = (0.5, 1.6)
 
 @dataclass(frozen=True, slots=True)
 class ChipHeat:
-    """N units.
+    """N units; NaN before any reading.
 
     Args:
-        above_c: [N] degrees above what was predicted; NaN before any reading.
+        above_c: [N] degrees above what was predicted.
         at_w: [N] predicted power at the setting at which that was seen.
+        hottest_c, hottest_w, hottest_air_c: [N] the hottest chip, predicted power and intake then.
         seen_s: Unix seconds of the last look.
     """
 
     above_c: Floats
     at_w: Floats
+    hottest_c: Floats
+    hottest_w: Floats
+    hottest_air_c: Floats
     seen_s: float
 
     @staticmethod
     def unknown(count: int) -> ChipHeat:
         """Of units that were never looked at."""
-        return ChipHeat(np.full(count, np.nan), np.full(count, np.nan), float("nan"))
+        none = np.full(count, np.nan)
+        return ChipHeat(none, none, none, none, none, float("nan"))
 
 
 def without_present(features: Floats32) -> Floats32:
@@ -54,43 +63,60 @@ def without_present(features: Floats32) -> Floats32:
 
 
 def follow(
-    heat: ChipHeat, predicted_c: Floats, predicted_w: Floats, chip_c: Floats, usable: Bools, at_s: float
+    heat: ChipHeat,
+    predicted_c: Floats,
+    predicted_w: Floats,
+    chip_c: Floats,
+    air_c: Floats,
+    usable: Bools,
+    at_s: float,
 ) -> ChipHeat:
     """Take in one moment.
 
     Args:
         predicted_c, predicted_w: [N] medians at the setting in force.
         chip_c: [N] hottest chip as measured; NaN where unknown.
+        air_c: [N] intake; NaN where unknown.
         usable: [N] True where the unit is settled and hashes.
     """
     seen = chip_c - predicted_c
     known = usable & np.isfinite(seen) & (np.abs(seen) <= _MOST_C) & (predicted_w > 0.0)
     hours = max(0.0, at_s - heat.seen_s) / 3600.0 if heat.seen_s == heat.seen_s else 0.0
     # What was seen at one setting stands for more at a hotter one.
-    before = _at(heat, predicted_w)
+    before = heat.above_c * _ratio(predicted_w, heat.at_w)
     cooled = before + (seen - before) * (1.0 - np.exp(-hours / _FORGET_H))
     after = np.where(np.isfinite(before), np.maximum(seen, cooled), seen)
+    hottest = heat.hottest_c - _COOLS_C_PER_DAY * hours / 24.0
+    new = known & np.isfinite(air_c) & ~(chip_c < hottest)
     return ChipHeat(
-        np.where(known, after, heat.above_c), np.where(known, predicted_w, heat.at_w), max(at_s, 0.0)
+        np.where(known, after, heat.above_c),
+        np.where(known, predicted_w, heat.at_w),
+        np.where(new, chip_c, hottest),
+        np.where(new, predicted_w, heat.hottest_w),
+        np.where(new, air_c, heat.hottest_air_c),
+        at_s,
     )
 
 
-def hotter(heat: ChipHeat, chip_c: Floats, power_w: Floats, hashing: Bools) -> Floats:
-    """Predicted chip temperatures [N,K,3], raised by what the units were seen to be hotter, the upper one more.
+def hotter(heat: ChipHeat, chip_c: Floats, power_w: Floats, air_c: Floats, hashing: Bools) -> Floats:
+    """Predicted chip temperatures [N,K,3], raised by how much hotter units were seen; the upper one more.
 
     Args:
         power_w: [N,K] median at each candidate: heat grows with it.
+        air_c: [N] intake; NaN where unknown.
         hashing: [N,K].
     """
-    above = np.nan_to_num(np.maximum(_at(heat, power_w), 0.0))
-    found = chip_c + np.where(hashing, above, 0.0)[:, :, None]
+    above = heat.above_c[:, None] * _ratio(power_w, heat.at_w[:, None])
+    found = chip_c + np.where(hashing, np.nan_to_num(np.maximum(above, 0.0)), 0.0)[:, :, None]
+    rise = (heat.hottest_c - heat.hottest_air_c)[:, None] * _ratio(power_w, heat.hottest_w[:, None])
+    like_then = air_c >= heat.hottest_air_c - _LIKE_THEN_C
+    as_then = np.where(hashing & like_then[:, None], air_c[:, None] + rise, -np.inf)
+    middle = np.fmax(found[:, :, 1], as_then)
+    found += np.nan_to_num(middle - found[:, :, 1])[:, :, None]
     found[:, :, 2] += np.where(hashing, _SPARE_C, 0.0)
     return np.asarray(found)
 
 
-def _at(heat: ChipHeat, power_w: Floats) -> Floats:
-    """What was seen, at another power [N] or [N,K]."""
-    shape = (-1,) + (1,) * (power_w.ndim - 1)
+def _ratio(power_w: Floats, then_w: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.clip(power_w / heat.at_w.reshape(shape), *_POWER_RATIO)
-    return np.asarray(heat.above_c.reshape(shape) * ratio)
+        return np.asarray(np.clip(power_w / then_w, *_POWER_RATIO))

@@ -105,6 +105,7 @@ class Learner:
             present.chip_temp_c[:, 0, 1],
             present.power_w[:, 0, 1],
             columns["chip_temp_c"],
+            intake(frame),
             hashing,
             at_s,
         )
@@ -161,10 +162,9 @@ class Learner:
             return curves
         at_c = intake(frame) if temp_c is None else temp_c
         moved = correct(self.state, shares, curves, at_c, economics, lost_hashing_h)
-        power_w = moved.power_w[:, :, 1]
-        return replace(
-            moved, chip_temp_c=hotter(self._heat, moved.chip_temp_c, power_w, shares >= STOP_SHARE)
-        )
+        power_w, hashing = moved.power_w[:, :, 1], shares >= STOP_SHARE
+        chip_c = hotter(self._heat, moved.chip_temp_c, power_w, at_c, hashing)
+        return replace(moved, chip_temp_c=chip_c)
 
     def explain(self, share: Floats) -> list[Explanation]:
         """What is known of each unit at settings [N]; see `agent.learning.explain`."""

@@ -224,17 +224,19 @@ def look_ahead(prospect: Prospect, *, keep_values: bool = False) -> Outlook:
         for first in range(0, count, rows)
     ]
     values = [part.values for part in parts if part.values is not None]
-    return Outlook(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("path", "value_usd", "action_usd", "lasts", "changes")
-        ),
-        Values(
+    kept = None
+    if values:
+        kept = Values(
             np.concatenate([one.entered for one in values], axis=1),
             np.concatenate([one.stay for one in values], axis=1),
         )
-        if values
-        else None,
+    return Outlook(
+        path=np.concatenate([part.path for part in parts]),
+        value_usd=np.concatenate([part.value_usd for part in parts]),
+        action_usd=np.concatenate([part.action_usd for part in parts]),
+        lasts=np.concatenate([part.lasts for part in parts]),
+        changes=np.concatenate([part.changes for part in parts]),
+        values=kept,
     )
 
 

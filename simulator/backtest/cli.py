@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -19,6 +20,8 @@ from simulator.backtest.run import CAUSES, POLICIES, Setup, run_backtest
 from simulator.weather import constant
 
 _HORIZONS: dict[str, Horizon] = {"day-ahead": "day-ahead", "none": "none"}
+# A spike that nobody saw coming is run through by a unit that is held.
+_HOLD_H = {"day-ahead": 2.0, "none": 1.0}
 
 
 def register(app: typer.Typer) -> None:
@@ -70,8 +73,13 @@ def backtest(
         float, typer.Option(min=0.0, max=240.0, help="Hashing lost by one restart.")
     ] = 10.0,
     hold_h: Annotated[
-        float, typer.Option(min=0.0, max=168.0, help="Hours that a setting is kept once entered.")
-    ] = 2.0,
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=168.0,
+            help="Hours that a setting is kept once entered; default 2, with --horizon none 1.",
+        ),
+    ] = None,
     restarts_per_day: Annotated[
         int | None, typer.Option(min=0, max=24, help="Wear budget, instead of each hardware profile's.")
     ] = None,
@@ -128,7 +136,7 @@ def backtest(
         policies=None if policies is None else _names(policies),
         seed=seed,
         restart_minutes=restart_minutes,
-        hold_h=hold_h,
+        hold_h=_HOLD_H[horizon] if hold_h is None else hold_h,
         restarts_per_day=restarts_per_day,
         minimum_gain_usd_per_day=minimum_gain,
         decide_minutes=decide_minutes,
@@ -163,9 +171,12 @@ def _with_bar(setup: Setup) -> dict[str, Any]:
 
 
 def _show(result: dict[str, Any]) -> None:
-    table = Table(title=f"{result['units']} units, {result['from'][:10]} to {result['to'][:10]}")
-    for name in ("policy", "profit USD", "regret", "over on-off", "MWh", "restarts/unit/year", "outside h"):
-        table.add_column(name, justify="left" if name == "policy" else "right")
+    title = f"{result['units']} units, {result['from'][:10]} to {result['to'][:10]}"
+    # All of it in 80 columns: names of policies are typed again after --policies, and figures are never cut.
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("policy", no_wrap=True)
+    for name in ("profit\nUSD", "regret", "over\non-off", "MWh", "restarts\n/unit/y", "hours\noutside"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, one in result["policies"].items():
         table.add_row(
             name,

@@ -112,7 +112,7 @@ def go(scene: Scene, policy: Policy, tick: Callable[[int], None] = lambda _: Non
             for reason, forbidden in (
                 ("unknown price", moves & (not grid.price_known[step])),
                 ("bounds", moves & ~scene.enterable[rows, wanted]),
-                ("hold", moves & (now.held > 0)),
+                ("hold", moves & (now.held > 0) & ~scene.too_hot(step, now.at)),
                 ("restarts", moves & restarts & (now.used >= rules.restarts_per_day)),
             ):
                 if forbidden.any():
@@ -205,7 +205,7 @@ def _outside(scene: Scene, path: Ints) -> dict[str, float]:
         moved = to != at
         found["bounds"] += int((~kept[rows, to]).sum())
         if moved.any():
-            found["hold"] += int((moved & (held > 0)).sum())
+            found["hold"] += int((moved & (held > 0) & ~scene.too_hot(step, at)).sum())
             found["unknown price"] += int(moved.sum()) if not grid.price_known[step] else 0
             used = used + scene.restarts(at, to)
             held = np.where(moved, rules.hold_steps, held)

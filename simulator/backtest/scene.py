@@ -93,6 +93,11 @@ class Scene:
         energy = self.grid.cost_usd_per_kwh[step] * self.grid.step_h
         return np.asarray(self.rate_ths(step) * hashprice - self.power_kw(step) * energy)
 
+    def too_hot(self, step: int, at: Ints) -> Bools:
+        """[N] units whose chips are above their limit in a step; these may leave a hold."""
+        chip = self.chip_c(step)[np.arange(self.count), at]
+        return np.asarray((chip > self.farm.chip_max_c) & ~self.stops[np.arange(self.count), at])
+
     def earning_within(self, step: int) -> Floats:
         """[N,K] as `earning`, with a fine on what is too hot that no price makes good."""
         with np.errstate(invalid="ignore"):

@@ -54,9 +54,9 @@ def over_time(
         return _LEFT + span * place / last
 
     parts = [_rows(y), _line(_LEFT, y(0.0), WIDTH - _RIGHT, y(0.0), "zero")]
-    for i in range(6):
-        place = round(last * i / 5)
-        anchor = "end" if i == 5 else "middle"
+    for i in range(5):
+        place = round(last * i / 4)
+        anchor = "end" if i == 4 else "middle"
         parts.append(_text(x(place), HEIGHT - 20, days[min(place, len(days) - 1)], anchor))
     every = max(1, len(days) // 240)
     for number, (_, line) in reversed(list(enumerate(series.items()))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from simulator.backtest.foresight import best_fixed_on_off, oracle_path
 from simulator.backtest.ledger import account, go
 from simulator.backtest.policies import AlwaysNominal, BestFixed, HourlyArgmax, OnOffFleet, OnOffUnit, TwoMode
 from tests.backtest.making import scene
@@ -104,14 +105,27 @@ def test_a_setting_is_held() -> None:
 
 
 def test_the_books_find_what_no_gate_would_let_through() -> None:
-    made = scene([0.1] * 4, budget=1, hold=2, known=[True, True, False, True], chip_c=95.0)
+    made = scene([0.1] * 4, budget=1, hold=2, known=[True, True, False, True])
     outside = account(made, np.array([[1, 2, 0, 2]])).outside_h
     assert outside["hold"] == 3.0
     assert outside["unknown price"] == 1.0
     # Two restarts by hour 1 and three by hour 3: over the budget from hour 1 on.
     assert outside["restarts"] == 3.0
-    assert outside["chip temperature"] == 3.0
+    assert outside["chip temperature"] == 0.0
     assert outside["bounds"] == 0.0
+
+
+def test_a_hold_does_not_keep_a_unit_that_is_too_hot() -> None:
+    made = scene([0.1] * 4, budget=1, hold=2, chip_c=95.0)
+    outside = account(made, np.array([[1, 0, 0, 2]])).outside_h
+    assert outside["chip temperature"] == 2.0
+    assert outside["hold"] == 0.0
+
+
+def test_hindsight_keeps_to_the_limit_of_chip_temperature() -> None:
+    made = scene([0.05] * 6, chip_c=95.0)
+    for path in (oracle_path(made), best_fixed_on_off(made)):
+        assert account(made, path).outside_h["chip temperature"] == 0.0
 
 
 def test_best_fixed_is_the_best_single_setting() -> None:
