@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -247,9 +246,3 @@ def test_progress_goes_to_the_end(tmp_path: Path) -> None:
     write_history(plan(days=3), tmp_path, seen.append)
     assert seen[-1] == 1.0
     assert seen == sorted(seen)
-
-
-def test_a_month_of_forty_miners_takes_seconds(tmp_path: Path) -> None:
-    began = time.perf_counter()
-    write_history(plan(models=tuple((model(key), 8) for key in KEYS), days=30), tmp_path)
-    assert time.perf_counter() - began < 10.0

@@ -352,9 +352,9 @@ def test_a_jump_of_ten_years_takes_no_time(key: str) -> None:
     unit, clock = machine(key)
     before = unit.state()
     clock.advance(3650 * 86400.0)
-    began = time.perf_counter()
+    began = time.process_time()
     after = unit.state()
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0
     assert after.uptime_s == pytest.approx(before.uptime_s + 3650 * 86400.0)
     assert after.accepted > 0
 

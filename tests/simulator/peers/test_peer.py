@@ -115,4 +115,4 @@ async def test_idle_peers_use_no_processor_time() -> None:
     used = time.process_time() - begun
     for peer in peers:
         await peer.close()
-    assert used < 0.05
+    assert used < 0.2
