@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from agent.inference import Economics
 from agent.learning.correct import correct
 from tests.learning.feed import Feed, fleet_curve
-from tests.learning.test_correct import MONEY
 
 CANDIDATES = 12
 # Hashprice, price, PUE, pool fee, hours held: any will do.
