@@ -162,4 +162,8 @@ def _problem(error: ErrorDetails, count: int) -> str:
         text = f"{words[:1].lower()}{words[1:]}"
         if isinstance(given, str | int | float | bool) or given is None:
             text += f", got {given!r}"
+        if kind == "string_type" and isinstance(given, int | float):
+            text += "; put it in quotes"
+        elif kind == "timezone_aware":
+            text += "; end it with Z or an offset such as -05:00"
     return text if count == 1 else f"{text} (and {count - 1} more)"
