@@ -106,8 +106,8 @@ def hotter(heat: ChipHeat, chip_c: Floats, power_w: Floats, air_c: Floats, hashi
     """
     above = heat.above_c[:, None] * _ratio(power_w, heat.at_w[:, None])
     found = chip_c + np.where(hashing, np.nan_to_num(np.maximum(above, 0.0)), 0.0)[:, :, None]
-    # No further than it was seen: fans that were not at their limit then will keep chips as cool in warmer air
-    # and at more power, and a unit that is kept from trying would never show it.
+    # No further than it was seen: fans that were not at their limit then keep chips as cool in warmer air and
+    # at more power, and a unit that is kept from trying would never show it.
     rise = (heat.hottest_c - heat.hottest_air_c)[:, None]
     rise = rise * np.minimum(_ratio(power_w, heat.hottest_w[:, None]), 1.0)
     like_then = air_c >= heat.hottest_air_c - _LIKE_THEN_C
