@@ -18,15 +18,13 @@ Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
-_FORGET_H = 72.0
+_FORGET_H = 12.0
 # By so much a day the hottest hour counts for less.
 _COOLS_C_PER_DAY = 0.5
 # It says nothing of air that is cooler than then by more.
 _LIKE_THEN_C = 6.0
 # Beyond this a sensor is broken rather than a chip hot.
 _MOST_C = 30.0
-# How much hotter than the upper prediction a unit may get that was not yet seen in such heat.
-_SPARE_C = 3.0
 _POWER_RATIO = (0.5, 1.6)
 
 
@@ -99,7 +97,7 @@ def follow(
 
 
 def hotter(heat: ChipHeat, chip_c: Floats, power_w: Floats, air_c: Floats, hashing: Bools) -> Floats:
-    """Predicted chip temperatures [N,K,3], raised by how much hotter units were seen; the upper one more.
+    """Predicted chip temperatures [N,K,3], raised by how much hotter the units were seen.
 
     Args:
         power_w: [N,K] median at each candidate: heat grows with it.
@@ -108,12 +106,15 @@ def hotter(heat: ChipHeat, chip_c: Floats, power_w: Floats, air_c: Floats, hashi
     """
     above = heat.above_c[:, None] * _ratio(power_w, heat.at_w[:, None])
     found = chip_c + np.where(hashing, np.nan_to_num(np.maximum(above, 0.0)), 0.0)[:, :, None]
-    rise = (heat.hottest_c - heat.hottest_air_c)[:, None] * _ratio(power_w, heat.hottest_w[:, None])
+    # No further than it was seen: fans that were not at their limit then keep chips as cool in warmer air and
+    # at more power, and a unit that is kept from trying would never show it.
+    rise = (heat.hottest_c - heat.hottest_air_c)[:, None]
+    rise = rise * np.minimum(_ratio(power_w, heat.hottest_w[:, None]), 1.0)
     like_then = air_c >= heat.hottest_air_c - _LIKE_THEN_C
-    as_then = np.where(hashing & like_then[:, None], air_c[:, None] + rise, -np.inf)
+    as_then = np.minimum(air_c, heat.hottest_air_c)[:, None] + rise
+    as_then = np.where(hashing & like_then[:, None], as_then, -np.inf)
     middle = np.fmax(found[:, :, 1], as_then)
     found += np.nan_to_num(middle - found[:, :, 1])[:, :, None]
-    found[:, :, 2] += np.where(hashing, _SPARE_C, 0.0)
     return np.asarray(found)
 
 
