@@ -101,7 +101,7 @@ class Steps:
         exists, it = prospect.exists, prospect
         self._prospect = prospect
         rate, kw = np.where(exists, it.hashrate_ths, 0.0), np.where(exists, it.power_w, 0.0) * _KW_PER_W
-        self._rate, self._kw = rate.reshape(-1, *exists.shape), kw.reshape(-1, *exists.shape)
+        self._rate, self._kw = (table if table.ndim == 3 else table[None] for table in (rate, kw))
         # What a stop loses it loses of the best rate of the miner.
         paid = np.where(it.stops, self._rate.max(axis=2, keepdims=True), self._rate)
         self._lost = np.nan_to_num(it.loss_h) * paid
