@@ -31,8 +31,8 @@ from agent.miner_config import (
     refuse_twins,
     twins,
 )
-from agent.money_config import CoolingConfig, MarketConfig, SeriesTariff, TariffConfig
-from agent.pool_guard import PoolGuard
+from agent.money.config import CoolingConfig, MarketConfig, SeriesTariff, TariffConfig
+from agent.pools.guard import PoolGuard
 from agent.sources.config import Sources, anchor_sources, check_sources
 from agent.yamlfile import StrictModel, load_yaml, parse_tree
 

@@ -1,6 +1,6 @@
 """One cycle of the agent: poll, learn, decide when due, act on what was approved, settle, report.
 
-State with a life sits here; deciding is `agent.decision`, acting `agent.actuation`, sending `agent.uplink`.
+State with a life sits here; deciding is `agent.deciding`, acting `agent.acting`, sending `agent.uplink`.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.actuation import Actuator
+from agent.acting.actuation import Actuator
+from agent.acting.confirm import Observation
+from agent.acting.dispatch import Dispatcher
 from agent.advice.desk import STATE_NAME as POOL_WORK_STATE
 from agent.advice.desk import open_desk
 from agent.advice.record import Round as AdviceRound
 from agent.advice.record import Standing
 from agent.clock import Clock
-from agent.conditions import Conditions
 from agent.config import SiteConfig
-from agent.confirm import Observation
-from agent.decision import Round, decision_round
-from agent.demand import DEMAND_STATE, DemandMeter
-from agent.dispatch import Dispatcher
+from agent.deciding.decision import Round, decision_round
+from agent.deciding.proposals import Proposals
+from agent.deciding.trials import trials_of
 from agent.drift.watch import DriftWatch
-from agent.economics import Economics as Money
-from agent.economics import profit_usd_per_day
 from agent.errors import BundleError, DataError, StoreError
-from agent.features import FeatureState, feature_hash
+from agent.features.streaming import FeatureState, feature_hash
 from agent.fleet import FleetFrame, Unit, build_frame
-from agent.health_watch import HealthWatch
-from agent.inference import Curves, Economics, Predictor, choose_predictor
 from agent.lake.recorder import LakeRecorder
 from agent.learning.chips import without_present
 from agent.learning.live import DAMAGED_NAME, Learner
 from agent.learning.live import STATE_NAME as LEARNING_STATE
-from agent.mac_watch import MacWatch
 from agent.meters.site_meters import SiteMeters
 from agent.miner_config import names_of
+from agent.models.inference import Curves, Economics, Predictor, choose_predictor
+from agent.money.conditions import Conditions
+from agent.money.demand import DEMAND_STATE, DemandMeter
+from agent.money.economics import Economics as Money
+from agent.money.economics import profit_usd_per_day
 from agent.planner.snapshot import ROUND_STATE, pack
-from agent.pool_guard import PoolGuard
-from agent.pool_watch import PoolWatch
-from agent.proposals import Proposals
+from agent.polling.health_watch import HealthWatch
+from agent.polling.mac_watch import MacWatch
+from agent.pools.guard import PoolGuard
+from agent.pools.watch import PoolWatch
 from agent.records import Act, Alert, Recommendation, SettingRecord, Summary
 from agent.site import Site
 from agent.store import Store
 from agent.summary import summarise
 from agent.telemetry import PollResult
-from agent.trials import trials_of
 
 log = logging.getLogger(__name__)
 _SAVE_STATE_EVERY_S = 600.0

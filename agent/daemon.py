@@ -19,10 +19,10 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from agent.clock import Clock
 from agent.config import SiteConfig, read_secret
 from agent.cycle import Cycle
-from agent.economics import Economics
 from agent.errors import HashmarginError, StoreError, UplinkError
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.effective import check_overrides
+from agent.money.economics import Economics
 from agent.notify import Notifier
 from agent.records import Summary
 from agent.site import Site

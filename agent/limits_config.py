@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from agent.miner_config import MinerConfig, Name
-from agent.money_config import Window
+from agent.money.config import Window
 from agent.yamlfile import StrictModel
 
 SITE = "site"

@@ -1,6 +1,6 @@
 """One site's miners as the agent knows them: configuration joined with what each unit says of itself.
 
-It owns the slow facts (capabilities) and the bounds made from them; reading is `agent.poller`'s work.
+It owns the slow facts (capabilities) and the bounds made from them; reading is `agent.polling.poller`'s work.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from agent.hardware.effective import effective_bounds, overrides_for
 from agent.hardware.profile import HardwareProfile
 from agent.hardware.shares import current_setting, safe_setting
 from agent.mac_address import normalise_mac
-from agent.mac_watch import Judged, Post, mac_contradictions
 from agent.planner.candidates import Choices
-from agent.poller import Poller, PollTarget, was_silent
+from agent.polling.mac_watch import Judged, Post, mac_contradictions
+from agent.polling.poller import Poller, PollTarget, was_silent
 from agent.reading import Reading
 from agent.setting import Setting
 from agent.telemetry import PollResult

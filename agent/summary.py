@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent import __version__
-from agent.conditions import Conditions
 from agent.config import SiteConfig
-from agent.decision import Round
-from agent.economics import profit_usd_per_day
+from agent.deciding.decision import Round
 from agent.fleet import FleetFrame
+from agent.money.conditions import Conditions
+from agent.money.economics import profit_usd_per_day
 from agent.records import MinerLine, Recommendation, SettingRecord, Summary, known
 from agent.site import Member, Site
 

@@ -73,8 +73,8 @@ async def curtail(farm: Path, folder: Path) -> dict[str, float]:
     from agent.clock import SystemClock
     from agent.config import load_site
     from agent.cycle import Cycle
-    from agent.economics import Economics
     from agent.hardware.catalogue import Catalogue
+    from agent.money.economics import Economics
     from agent.site import Site
     from agent.store import open_store
     from simulator.farm import load_farm

@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from agent.conditions import MARKET_COLUMNS, Conditions
-from agent.feature_inputs import LAGGED, TILT_MEANS, derive
-from agent.feature_windows import blocks_of, history_windows
-from agent.features import FEATURES, FeatureState, batch_features
+from agent.features.inputs import LAGGED, TILT_MEANS, derive
+from agent.features.named_windows import blocks_of, history_windows
+from agent.features.streaming import FEATURES, FeatureState, batch_features
+from agent.features.window_scan import Rows
 from agent.fleet import FleetFrame, Unit
+from agent.money.conditions import MARKET_COLUMNS, Conditions
 from agent.telemetry import TELEMETRY_COLUMNS
-from agent.window_scan import Rows
 
 WINDOWED = ("hashrate_ths", "power_w", "chip_temp_c")
 BLOCK_ROWS = 60_480

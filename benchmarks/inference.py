@@ -51,8 +51,8 @@ def measure(path: Path) -> dict[str, object]:
     import numpy as np
 
     before = rss_mib()
-    from agent.bundle import load_bundle
-    from agent.inference import BundlePredictor, Economics
+    from agent.models.bundle import load_bundle
+    from agent.models.inference import BundlePredictor, Economics
     from tests.inference.units import covered_units
 
     imported = rss_mib()

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from agent.inference import Economics
 from agent.learning.correct import correct
+from agent.models.inference import Economics
 from tests.learning.feed import Feed, fleet_curve
 
 CANDIDATES = 12

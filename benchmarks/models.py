@@ -30,8 +30,8 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from agent.bundle import Bundle, load_bundle  # noqa: E402
-from agent.inference import BundlePredictor, Economics  # noqa: E402
+from agent.models.bundle import Bundle, load_bundle  # noqa: E402
+from agent.models.inference import BundlePredictor, Economics  # noqa: E402
 from benchmarks.judging.accuracy import accuracy, power_model  # noqa: E402
 from benchmarks.judging.farm import FIRST, UNREAD_DAYS, WARM_DAYS, Farm, farm, only, plan_of, write_lake  # noqa: E402
 from benchmarks.judging.slope import LIMIT, constant_j_th, middle_of, slopes  # noqa: E402

@@ -22,7 +22,7 @@ import numpy as np
 import scipy.sparse as sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from agent.inference import Curves
+from agent.models.inference import Curves
 from agent.planner.allocate import allocate
 from agent.planner.candidates import Candidates
 from agent.planner.circuits import PowerTree

@@ -119,7 +119,7 @@ async def rounds_of(client: str, family: str, hosts: Sequence[str]) -> Round:
     if client == "hashmargin":
         from agent.clock import SystemClock
         from agent.devices.device import Endpoint
-        from agent.poller import Poller, PollTarget
+        from agent.polling.poller import Poller, PollTarget
         from agent.telemetry import PollResult
 
         targets = [PollTarget(host, Endpoint(host, deadline_s=DEADLINE_S), family) for host in hosts]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.prices import MarketSeries, Series
+from agent.money.prices import MarketSeries, Series
 from trainer.dataset import MOST_ROWS, Dataset, NoRows, build_dataset, sampled
 from trainer.lake import count_rows, read_lake
 

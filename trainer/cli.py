@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from agent.cli.bundle_page import bundle_page, page_console
 from agent.clock import SystemClock
 from agent.errors import InputError
-from agent.prices import read_market, read_prices
+from agent.money.prices import read_market, read_prices
 from trainer.blocks import plan_blocks
 from trainer.engine import DaskEngine, Engine, LocalEngine, training_rows
 from trainer.export import check_target

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DataError
-from agent.features import batch_features, feature_names
-from agent.market_history import market_columns
-from agent.prices import MarketSeries, Series
+from agent.features.streaming import batch_features, feature_names
+from agent.money.market_history import market_columns
+from agent.money.prices import MarketSeries, Series
 from trainer.lake import POWER_METERED, Floats, Telemetry
 
 # A change up to this long after the moment of decision is the candidate; later ones are another decision.

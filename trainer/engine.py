@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from agent.errors import DataError, InputError
-from agent.prices import MarketSeries, Series
+from agent.money.prices import MarketSeries, Series
 from trainer.blocks import Block, block_rows, merged
 from trainer.dataset import Dataset
 

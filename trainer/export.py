@@ -1,6 +1,6 @@
 """Writing a bundle: both graphs, checked against the models they come from, golden vectors, manifest.
 
-What a bundle must look like is said in `agent.bundle`, which also has the last word on what was written.
+What a bundle must look like is said in `agent.models`, which also has the last word on what was written.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from agent import __version__
-from agent.bundle import FORMAT_VERSION, MANIFEST, POWER, PROFIT, Bundle, bundle_id, load_bundle
 from agent.errors import BundleError
-from agent.features import feature_hash, feature_names
+from agent.features.streaming import feature_hash, feature_names
+from agent.models.bundle import FORMAT_VERSION, MANIFEST, POWER, PROFIT, Bundle, bundle_id, load_bundle
 from trainer.graph import Floats, NumpyOps, OnnxOps
 from trainer.profit_model import ProfitModel
 from trainer.report_figures import METRICS, REPORT
@@ -107,7 +107,7 @@ def check_export(
 def golden_vectors(
     made: Mapping[str, bytes], features: NDArray[np.float32], share: Floats, economics: Floats
 ) -> dict[str, Any]:
-    """A few inputs with what the graphs give for them, in the form of `agent.bundle.Golden`."""
+    """A few inputs with what the graphs give for them, in the form of `agent.models.bundle.Golden`."""
     share32, money32 = share.astype(np.float32), economics.astype(np.float32)
     feed = {"features": features, "share": share32[:, None], "economics": money32}
     golden: dict[str, Any] = {

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from agent.errors import DataError
+from agent.features.validation import validate_telemetry
 from agent.lake.parquet import opened
 from agent.telemetry import TELEMETRY_COLUMNS, TELEMETRY_KEYS
-from agent.validation import validate_telemetry
 
 Floats = NDArray[np.float64]
 # Sources of power that are the truth for training: what a meter showed, not what a miner says of itself.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.bundle import Bundle
+from agent.models.bundle import Bundle
 
 ROWS = (1, 1_000, 60_000)
 _ROUNDS = 3

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle import Bundle
 from agent.errors import DataError
-from agent.features import feature_names
+from agent.features.streaming import feature_names
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.family import hardware_family
+from agent.models.bundle import Bundle
 from trainer.calibration import Intervals
 from trainer.crossfit import assemble, cross_fit, judge_coverage
 from trainer.dataset import Dataset

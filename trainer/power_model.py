@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.features import feature_names
+from agent.features.streaming import feature_names
 from trainer.calibration import Intervals
 from trainer.curves import Curve, FitRows, Quantity
 from trainer.dataset import Dataset, sampled, thinned

@@ -109,7 +109,7 @@ class ProfitModel:
         return ops.clip(ops.matmul(columns, self.paid[:, None]), _LEAST_PAID, 1.0)
 
     def outputs(self, ops: Ops, features: Value, share: Value, economics: Value) -> dict[str, Value]:
-        """`profit_usd_per_day` [B,3]; `economics` as in `agent.inference`."""
+        """`profit_usd_per_day` [B,3]; `economics` as in `agent.models.inference`."""
         state = self.power.curves.state(ops, features, share)
         hashprice, price, lost_h, hold_h = (ops.column(economics, i) for i in range(4))
         kept = ops.clip(1.0 - lost_h / ops.clip(hold_h, 1e-3, 1e6), 0.0, 1.0)

@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent.bundle import MANIFEST, POWER, PROFIT, load_bundle
 from agent.errors import InputError, StoreError
+from agent.models.bundle import MANIFEST, POWER, PROFIT, load_bundle
 from trainer.registry_database import RegistryDatabase
 from trainer.registry_files import clear_partial, point, sha256, store_folder, writing
 from trainer.registry_records import (

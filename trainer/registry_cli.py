@@ -12,11 +12,11 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from agent.bundle import BundleManifest, read_manifest
-from agent.bundle_trial import tried
 from agent.cli.bundle_page import bundle_page, page_console, percent
 from agent.clock import SystemClock
 from agent.errors import InputError
+from agent.models.bundle import BundleManifest, read_manifest
+from agent.models.trial import tried
 from trainer.registry import Registry
 from trainer.registry_promotion import differences, promote, report_of
 from trainer.registry_records import ALL_SITES, STAGES, Registered, summary

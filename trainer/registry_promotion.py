@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from agent.bundle import read_manifest
 from agent.errors import InputError, StoreError
+from agent.models.bundle import read_manifest
 from trainer.registry import Registry
 from trainer.registry_records import ALL_SITES, Registered, Stage
 from trainer.report_figures import Difference, compare_reports, decisive, label, read_report, shown

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from agent.bundle import BundleManifest
+from agent.models.bundle import BundleManifest
 
 Stage = Literal["candidate", "shadow", "canary", "stable", "retired"]
 STAGES: tuple[Stage, ...] = get_args(Stage)

@@ -15,8 +15,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from agent.bundle import Bundle, BundleManifest, load_bundle, read_manifest
 from agent.errors import BundleError
+from agent.models.bundle import Bundle, BundleManifest, load_bundle, read_manifest
 from trainer import report_plots as plots
 from trainer.dataset import Dataset
 from trainer.evaluation import Evaluation, evaluate

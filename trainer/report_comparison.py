@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from agent.bundle import Bundle
+from agent.models.bundle import Bundle
 from trainer.dataset import Dataset
 from trainer.evaluation import regret_by_unit, unit_scores
 from trainer.families import Family

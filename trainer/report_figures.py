@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from agent.bundle import BundleManifest, read_manifest
 from agent.errors import BundleError
+from agent.models.bundle import BundleManifest, read_manifest
 
 REPORT = "report.html"
 METRICS = "metrics.json"

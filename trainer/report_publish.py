@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent.bundle import Bundle, read_manifest
+from agent.models.bundle import Bundle, read_manifest
 from trainer.dataset import Dataset
 from trainer.learn import Learned
 from trainer.registry import Registry

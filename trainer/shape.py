@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DataError
-from agent.feature_inputs import nominal_hashrate_share
+from agent.features.inputs import nominal_hashrate_share
 from trainer.graph import Floats, Ops, Value
 
 # The grid of shares on which a curve is made monotone before it is read off, even in the logarithm.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxmltools import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
 
-from agent.feature_table import FEATURES
+from agent.features.table import FEATURES
 from trainer.curves import FitRows, Quantity, ranked
 from trainer.graph import Floats, Ops, Value
 from trainer.shape import State, View, state_names

@@ -19,7 +19,7 @@ import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent.errors import DataError
-from agent.feature_table import feature_hash
+from agent.features.table import feature_hash
 from trainer.dataset import Dataset
 from trainer.families import FAMILIES, Family, Kind
 from trainer.selection import CUTS, cross_validate

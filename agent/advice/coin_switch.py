@@ -7,10 +7,18 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from agent.advice.coins import (
+    CoinBook,
+    CoinsFile,
+    Floats,
+    daily_sigma,
+    gross_history,
+    kept_share,
+    switch_gain,
+)
 from agent.advice.record import Finding, Standing
-from agent.coins import CoinBook, CoinsFile, Floats, daily_sigma, gross_history, kept_share, switch_gain
-from agent.pool_guard import PoolGuard, shown
-from agent.prices import MarketSeries, Series
+from agent.money.prices import MarketSeries, Series
+from agent.pools.guard import PoolGuard, shown
 
 NOTHING_IS_SENT = "nothing is sent by approving this; hashmargin writes pools only through its pool commands"
 

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.advice.coin_switch import coin_book, coin_switch
+from agent.advice.coins import CoinsFile, load_coins
 from agent.advice.config import AdviceConfig
 from agent.advice.maintenance import repairs
 from agent.advice.pool_switch import pool_switch
 from agent.advice.pool_work import PoolLedger, active_url
 from agent.advice.record import Finding, Round, Standing, recommendation
-from agent.coins import CoinsFile, load_coins
 from agent.config import SiteConfig
 from agent.errors import ConfigError, DataError
 from agent.learning.decline import Decline
-from agent.pool_guard import PoolGuard
-from agent.prices import MarketSeries, read_market
+from agent.money.prices import MarketSeries, read_market
+from agent.pools.guard import PoolGuard
 from agent.reading import Reading
 from agent.records import Recommendation
 from agent.sources.feed import Feed

@@ -10,10 +10,10 @@ from statistics import NormalDist
 import numpy as np
 
 from agent.advice.coin_switch import NOTHING_IS_SENT
+from agent.advice.coins import Z80, CoinPool, SwitchRules
 from agent.advice.pool_work import PoolWork, effectiveness
 from agent.advice.record import Finding, Standing
-from agent.coins import Z80, CoinPool, SwitchRules
-from agent.pool_guard import PoolGuard, shown
+from agent.pools.guard import PoolGuard, shown
 
 
 def pool_switch(

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from agent.bundle import BundleManifest
+from agent.models.bundle import BundleManifest
 
 
 def bundle_page(manifest: BundleManifest) -> RenderableType:

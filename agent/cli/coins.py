@@ -13,14 +13,14 @@ from rich import box
 from rich.table import Table
 
 from agent.advice.coin_switch import coin_book
+from agent.advice.coins import load_coins
 from agent.advice.desk import market_feeds
 from agent.cli.tables import console_for
 from agent.clock import parse_clock
-from agent.coins import load_coins
 from agent.config import load_site
 from agent.errors import InputError
 from agent.hardware.jsonschema import coins_schema, schema_text
-from agent.pool_guard import PoolGuard
+from agent.pools.guard import PoolGuard
 
 
 def register(app: typer.Typer) -> None:

@@ -12,11 +12,11 @@ from typing import Annotated
 
 import typer
 
-from agent.bundle import BundleManifest, read_manifest
-from agent.bundle_trial import tried
 from agent.cli.bundle_page import bundle_page, page_console
 from agent.errors import BundleError
-from agent.feature_table import feature_hash
+from agent.features.table import feature_hash
+from agent.models.bundle import BundleManifest, read_manifest
+from agent.models.trial import tried
 
 HELP = """Show, verify, compare and promote model bundles.
 

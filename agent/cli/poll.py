@@ -23,7 +23,7 @@ from agent.config import SiteConfig, load_site, read_secret
 from agent.devices.device import Credentials, Endpoint, Ports
 from agent.devices.families import FAMILIES, family
 from agent.errors import InputError, Unreachable
-from agent.poller import Poller, PollTarget
+from agent.polling.poller import Poller, PollTarget
 from agent.telemetry import PollResult
 
 MAX_HOSTS = 65_536

@@ -21,10 +21,10 @@ from agent.cli.pools_run import PoolsRun, chosen, progress
 from agent.clock import parse_clock
 from agent.config import load_site
 from agent.hardware.jsonschema import pools_schema, schema_text
-from agent.poller import Poller
-from agent.pool_guard import PoolGuard
-from agent.pool_survey import name_of, survey, targets, trust_of
-from agent.pools_file import load_pools, worker_name, worker_names
+from agent.polling.poller import Poller
+from agent.pools.file import load_pools, worker_name, worker_names
+from agent.pools.guard import PoolGuard
+from agent.pools.survey import name_of, survey, targets, trust_of
 from agent.state_lock import sole_holder
 
 HELP = """Show whom the miners hash for, against the pools the site trusts, and give them other pools.

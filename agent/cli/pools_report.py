@@ -14,8 +14,8 @@ from agent.cli.pools_run import PoolsResult, PoolsRun
 from agent.cli.pools_table import names_of, outcomes_table, plain, plan_table, pools_table
 from agent.cli.tables import console_for
 from agent.config import SiteConfig
-from agent.pool_guard import PoolGuard, shown
-from agent.pool_survey import MinerPools, in_order, trust_of
+from agent.pools.guard import PoolGuard, shown
+from agent.pools.survey import MinerPools, in_order, trust_of
 from agent.reading import Pool
 
 _LISTED = 50

@@ -24,12 +24,12 @@ from agent.config import MinerConfig, SiteConfig
 from agent.devices.abilities import ABILITIES
 from agent.errors import InputError
 from agent.hardware.catalogue import Catalogue
-from agent.poller import Poller
-from agent.pool_guard import PoolGuard, PoolLogin
-from agent.pool_journal import PoolJournal
-from agent.pool_rollout import Change, Outcome, Rollout
-from agent.pool_survey import MinerPools, name_of, same_pools, survey, targets
-from agent.pools_file import WantedPools
+from agent.polling.poller import Poller
+from agent.pools.file import WantedPools
+from agent.pools.guard import PoolGuard, PoolLogin
+from agent.pools.journal import PoolJournal
+from agent.pools.rollout import Change, Outcome, Rollout
+from agent.pools.survey import MinerPools, name_of, same_pools, survey, targets
 from agent.site import Site
 
 

@@ -12,10 +12,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from agent.pool_guard import PoolGuard, PoolLogin, shown
-from agent.pool_rollout import Outcome
-from agent.pool_survey import MinerPools, trust_of
-from agent.pools_file import PLACEHOLDER
+from agent.pools.file import PLACEHOLDER
+from agent.pools.guard import PoolGuard, PoolLogin, shown
+from agent.pools.rollout import Outcome
+from agent.pools.survey import MinerPools, trust_of
 from agent.reading import Pool
 
 MARKS = {"trusted": "trusted", "not_trusted": "NOT TRUSTED", "unknown": "unknown"}

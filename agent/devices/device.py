@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.hardware.bounds import PermittedSetting
-from agent.pool_guard import PermittedPools
+from agent.pools.guard import PermittedPools
 from agent.reading import Pool, Reading
 from agent.setting import Knob, Setting
 

@@ -20,7 +20,7 @@ from agent.devices.numbers import count, number, text
 from agent.errors import DeviceError, InputError, Malformed, Timeout, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
 from agent.hardware.catalogue import find
-from agent.pool_guard import PermittedPools, shown
+from agent.pools.guard import PermittedPools, shown
 from agent.reading import Board, MinerError, Pool, Reading
 
 FAMILY = "pyasic-rs"

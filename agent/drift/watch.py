@@ -14,11 +14,11 @@ from agent.drift.population import FeatureDrift, PopulationDrift
 from agent.drift.reference import FamilyReference
 from agent.drift.residual import ResidualDrift, ResidualWatch
 from agent.errors import DataError
-from agent.feature_inputs import HASHING_SHARE, STEADY_UPTIME_S
-from agent.feature_table import feature_names
+from agent.features.inputs import HASHING_SHARE, STEADY_UPTIME_S
+from agent.features.table import feature_names
 from agent.fleet import FleetFrame
 from agent.hardware.family import hardware_family
-from agent.inference import Curves, Predictor
+from agent.models.inference import Curves, Predictor
 
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agent.coins import CoinsFile
+from agent.advice.coins import CoinsFile
 from agent.config import SiteConfig
 from agent.hardware.profile import HardwareProfile
-from agent.pools_file import PoolsFile
+from agent.pools.file import PoolsFile
 from agent.yamlfile import StrictModel
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -1,6 +1,6 @@
 """Settings as shares of rated: what a setting should draw and hash before any model has seen the unit.
 
-The curve is the profile's own conservative guess; predictions for a real unit come from `agent.inference`.
+The curve is the profile's own conservative guess; predictions for a real unit come from `agent.models`.
 """
 
 from __future__ import annotations

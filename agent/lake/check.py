@@ -16,10 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from agent.errors import DataError
+from agent.features.validation import EARLIEST_S, LATEST_S, POWER_SOURCES
 from agent.lake.gaps import GapFinder, MinerGaps
 from agent.lake.parquet import SCHEMA_KEY, TIME_TYPE, opened
 from agent.telemetry import LAKE_SCHEMA_VERSION, TELEMETRY_COLUMNS, TELEMETRY_KEYS
-from agent.validation import EARLIEST_S, LATEST_S, POWER_SOURCES
 
 Ints = NDArray[np.int64]
 # One spoilt file must not bury the others.

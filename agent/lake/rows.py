@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DataError
+from agent.features.validation import EARLIEST_S, LATEST_S, POWER_SOURCES
 from agent.fleet import FleetFrame
 from agent.records import MAX_TELEMETRY_ROWS
 from agent.telemetry import LAKE_SCHEMA_VERSION, TELEMETRY_COLUMNS, TELEMETRY_KEYS
-from agent.validation import EARLIEST_S, LATEST_S, POWER_SOURCES
 
 Floats = NDArray[np.float64]
 # Of one pack. A row of every column takes some 300 bytes before compression.

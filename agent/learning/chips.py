@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.feature_table import feature_names
+from agent.features.table import feature_names
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]

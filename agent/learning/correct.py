@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.inference import STOP_SHARE, Curves, Economics
 from agent.learning.state import UnitLearning, priors, without_bias
 from agent.learning.tuning import HASHRATE, POWER, heat_of
+from agent.models.inference import STOP_SHARE, Curves, Economics
 
 Floats = NDArray[np.float64]
 

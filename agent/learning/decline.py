@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.feature_inputs import nominal_hashrate_share
+from agent.features.inputs import nominal_hashrate_share
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

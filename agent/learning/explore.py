@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.inference import STOP_SHARE, Curves
 from agent.learning.config import ExploreConfig
 from agent.learning.correct import rest_variance
 from agent.learning.state import UnitLearning, priors
 from agent.learning.tuning import regressors
+from agent.models.inference import STOP_SHARE, Curves
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DataError
-from agent.feature_inputs import HASHING_SHARE, STEADY_UPTIME_S
+from agent.features.inputs import HASHING_SHARE, STEADY_UPTIME_S
 from agent.fleet import FleetFrame, Unit
-from agent.inference import STOP_SHARE, Curves, Economics
 from agent.learning.chips import ChipHeat, hotter
 from agent.learning.chips import follow as follow_heat
 from agent.learning.correct import correct
@@ -22,6 +21,7 @@ from agent.learning.saved import Learned, Mark, from_bytes, group_numbers, to_by
 from agent.learning.state import UnitLearning, believe, fresh, head, take, widen
 from agent.learning.tuning import Tuning
 from agent.learning.update import update
+from agent.models.inference import STOP_SHARE, Curves, Economics
 from agent.reading import Reading
 
 log = logging.getLogger(__name__)

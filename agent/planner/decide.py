@@ -13,7 +13,7 @@ from math import erf, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.inference import Curves
+from agent.models.inference import Curves
 from agent.planner.allot import Allotment, allot
 from agent.planner.candidates import Candidates
 from agent.planner.circuits import binding

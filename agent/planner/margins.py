@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.inference import Curves
+from agent.models.inference import Curves
 
 Floats = NDArray[np.float64]
 _KWH_PER_W_DAY = 0.024

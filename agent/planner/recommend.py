@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.conditions import Forecast
 from agent.fleet import Unit
+from agent.money.conditions import Forecast
 from agent.planner.binds import binding_words
 from agent.planner.decide import Fleet, Plan
 from agent.planner.limits import Limits

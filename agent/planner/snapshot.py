@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DataError, InputError
-from agent.inference import Curves
+from agent.models.inference import Curves
 from agent.planner.candidates import Candidates
 from agent.planner.circuits import PowerTree
 from agent.planner.decide import Fleet

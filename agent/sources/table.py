@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DataError
-from agent.prices import MarketSeries, Series
+from agent.money.prices import MarketSeries, Series
 from agent.sources.config import RANGES
 
 Floats = NDArray[np.float64]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.bundle import Bundle
+from agent.models.bundle import Bundle
 from benchmarks.judging.farm import Farm
 
 _CHUNK_ROWS = 4096

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.prices import read_market, read_prices
+from agent.money.prices import read_market, read_prices
 from simulator.history import HistoryPlan
 from simulator.history_lake import write_history
 from simulator.history_truth import HistoryTruth

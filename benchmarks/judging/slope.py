@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.bundle import Bundle
-from agent.features import feature_names
+from agent.features.streaming import feature_names
+from agent.models.bundle import Bundle
 from benchmarks.judging.accuracy import power_model, share_of
 from benchmarks.judging.farm import Farm
 

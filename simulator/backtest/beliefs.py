@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle import Bundle
-from agent.inference import Curves
+from agent.models.bundle import Bundle
+from agent.models.inference import Curves
 from simulator.backtest.ledger import Standing
 from simulator.backtest.scene import Scene
 from simulator.backtest.telemetry import Telemetry

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.forecasting import HashpriceForecaster, PriceForecaster
+from agent.money.forecasting import HashpriceForecaster, PriceForecaster
 from agent.planner.margins import Horizon
 from simulator.backtest.scene import Scene
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import InputError
-from agent.prices import MarketSeries, Series, read_market, read_prices
+from agent.money.prices import MarketSeries, Series, read_market, read_prices
 from simulator.backtest.weather_csv import read_weather
 from simulator.weather import Ambient
 

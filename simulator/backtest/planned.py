@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.inference import Curves
+from agent.models.inference import Curves
 from agent.planner.candidates import Candidates
 from agent.planner.decide import Fleet, Plan, decide
 from agent.planner.limits import Limits

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from agent.bundle import Bundle
 from agent.errors import DataError, InputError
 from agent.fleet import FleetFrame, Unit
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.profile import HardwareProfile
-from agent.inference import Curves
 from agent.learning.correct import correct
+from agent.models.bundle import Bundle
+from agent.models.inference import Curves
 from agent.planner.candidates import Candidates, Choices, build_candidates
 from agent.setting import Knob
 from agent.telemetry import TELEMETRY_COLUMNS

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle import Bundle, load_bundle
 from agent.errors import InputError
+from agent.models.bundle import Bundle, load_bundle
 from agent.yamlfile import load_yaml
 from simulator.backtest.beliefs import Beliefs, ConstantEfficiency, LearnedCurves, TrueCurves
 from simulator.backtest.farm import BacktestFarm, build_farm

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle import Bundle
-from agent.conditions import MARKET_COLUMNS, Conditions
-from agent.features import FeatureState
+from agent.features.streaming import FeatureState
 from agent.fleet import FleetFrame, Unit
-from agent.inference import BundlePredictor, Curves, Economics, Predictor, ProfilePredictor
 from agent.learning.chips import without_present
 from agent.learning.live import Learner
 from agent.learning.state import UnitLearning
-from agent.market_history import market_columns
-from agent.prices import MarketSeries, Series
+from agent.models.bundle import Bundle
+from agent.models.inference import BundlePredictor, Curves, Economics, Predictor, ProfilePredictor
+from agent.money.conditions import MARKET_COLUMNS, Conditions
+from agent.money.market_history import market_columns
+from agent.money.prices import MarketSeries, Series
 
 Floats = NDArray[np.float64]
 # Hashprice after fee and electricity price with PUE that curves are priced at.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.errors import DataError
-from agent.prices import Series
+from agent.money.prices import Series
 
 _RANGE_C = (-90.0, 70.0)
 _MAX_BYTES = 256 * 1024 * 1024

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from agent.advice.coin_switch import coin_book, coin_switch
-from agent.advice.record import Standing
-from agent.coins import (
+from agent.advice.coins import (
     Coin,
     CoinBook,
     CoinPool,
@@ -21,9 +20,10 @@ from agent.coins import (
     load_coins,
     switch_gain,
 )
+from agent.advice.record import Standing
 from agent.errors import ConfigError
-from agent.pool_guard import PoolGuard
-from agent.prices import MarketSeries, Series
+from agent.money.prices import MarketSeries, Series
+from agent.pools.guard import PoolGuard
 from agent.records import SettingRecord
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 from agent.advice.config import AdviceConfig
 from agent.advice.desk import Desk
 from agent.advice.record import Round, Standing
-from agent.pool_guard import PoolGuard
+from agent.pools.guard import PoolGuard
 from agent.reading import Board, Reading
 from agent.records import Recommendation
 from agent.store import Store

@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
+from agent.advice.coins import CoinPool, SwitchRules
 from agent.advice.pool_switch import pool_switch
 from agent.advice.pool_work import PoolLedger, PoolWork, active_url, effectiveness
 from agent.advice.record import Finding
-from agent.coins import CoinPool, SwitchRules
 from agent.errors import DataError
-from agent.pool_guard import PoolGuard
+from agent.pools.guard import PoolGuard
 from agent.reading import Pool, Reading
 from tests.advice.conftest import NOW, standing
 

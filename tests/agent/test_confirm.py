@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.confirm import READINGS_TO_JUDGE, Observation, judge, within
+from agent.acting.confirm import READINGS_TO_JUDGE, Observation, judge, within
 from agent.records import Act, Expectation, Interval, SettingRecord
 from agent.setting import Setting
 

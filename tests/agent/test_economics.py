@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from agent.config import SiteConfig
-from agent.economics import (
+from agent.errors import ConfigError, DataError
+from agent.money.economics import (
     Economics,
     break_even_usd_per_kwh,
     hashprice_usd_per_ths_day,
     profit_usd_per_day,
 )
-from agent.errors import ConfigError, DataError
-from agent.prices import read_market, read_prices
+from agent.money.prices import read_market, read_prices
 from agent.yamlfile import parse_yaml
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)  # a Monday

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.health_watch import HealthWatch
+from agent.polling.health_watch import HealthWatch
 from agent.reading import Board, MinerError, Reading
 
 LOST = MinerError("532", "board 2 not found", "critical")

@@ -3,8 +3,8 @@
 import pytest
 
 from agent.errors import InputError, OutOfBounds
-from agent.pool_guard import PermittedPools, PoolGuard, PoolLogin
-from agent.pool_watch import PoolWatch
+from agent.pools.guard import PermittedPools, PoolGuard, PoolLogin
+from agent.pools.watch import PoolWatch
 from agent.reading import Pool, Reading
 
 GUARD = PoolGuard(["*.braiins.com", "stratum+ssl://btc.f2pool.com:1300", "pool.example"])

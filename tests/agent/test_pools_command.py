@@ -26,10 +26,10 @@ from agent.cli.pools_table import folded, plain
 from agent.clock import ManualClock
 from agent.config import MinerConfig, load_site
 from agent.errors import ConfigError, InputError, StoreError
-from agent.pool_guard import PoolGuard, PoolLogin
-from agent.pool_journal import JOURNAL
-from agent.pool_survey import same_pools
-from agent.pools_file import load_pools, worker_name, worker_names
+from agent.pools.file import load_pools, worker_name, worker_names
+from agent.pools.guard import PoolGuard, PoolLogin
+from agent.pools.journal import JOURNAL
+from agent.pools.survey import same_pools
 from agent.reading import Pool
 from agent.state_lock import sole_holder
 from agent.yamlfile import parse_yaml
@@ -512,7 +512,7 @@ async def test_where_nothing_could_be_sent_the_next_miner_is_the_first(tmp_path:
 async def test_three_failures_end_the_run_and_name_who_is_untouched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    monkeypatch.setattr("agent.pool_rollout.AT_ONCE", 1)
+    monkeypatch.setattr("agent.pools.rollout.AT_ONCE", 1)
     async with hall(tmp_path, {**S19, "count": 7}) as h:
         for number in (1, 3, 4):
             await h.fault(number, Faults(ack_without_effect=True))

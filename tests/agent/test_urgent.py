@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.actuation import Actuator
+from agent.acting.actuation import Actuator
 from agent.clock import ManualClock
 from agent.devices.device import Applied, Device, Endpoint, Ports
 from agent.devices.whatsminer.v2 import WhatsminerV2

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agent.money.prices import MarketSeries, Series
 from agent.planner.candidates import Candidates
-from agent.prices import MarketSeries, Series
 from agent.setting import Knob, Setting
 from simulator.backtest.farm import BacktestFarm, UnitName
 from simulator.backtest.market import Grid

@@ -16,8 +16,8 @@ import yaml
 from agent.clock import ManualClock
 from agent.config import SiteConfig, load_site
 from agent.cycle import Cycle
-from agent.economics import Economics
 from agent.hardware.catalogue import Catalogue
+from agent.money.economics import Economics
 from agent.records import Decision, Recommendation, Summary
 from agent.site import Site
 from agent.store import Store, open_store

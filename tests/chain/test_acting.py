@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import dispatch
+from agent.acting import dispatch
 from agent.clock import ManualClock
 from agent.errors import StoreError, Unreachable
 from agent.records import Act, Recommendation

@@ -40,7 +40,7 @@ from agent.hardware.bounds import Bounds, PermittedSetting, permit
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.effective import effective_bounds
 from agent.hardware.shares import current_setting
-from agent.pool_guard import PermittedPools, PoolGuard, PoolLogin
+from agent.pools.guard import PermittedPools, PoolGuard, PoolLogin
 from agent.reading import Reading
 from agent.setting import Knob, Setting
 from tests.devices.antminer_old_scripted import (

@@ -14,7 +14,7 @@ from agent.devices.device import Endpoint
 from agent.devices.foreign import Foreign, capture, decode
 from agent.errors import DeviceError, Malformed, Timeout, Unreachable, Unsupported
 from agent.hardware.bounds import Bounds, permit
-from agent.pool_guard import PoolGuard, PoolLogin
+from agent.pools.guard import PoolGuard, PoolLogin
 from agent.reading import Reading
 from agent.setting import Knob, Setting
 from simulator.machine import Machine

@@ -13,7 +13,7 @@ from agent.clock import Clock, ManualClock
 from agent.devices.antminer.stock import AntminerStock
 from agent.devices.device import Device, Endpoint, Ports
 from agent.devices.families import FAMILIES
-from agent.poller import Poller, PollTarget
+from agent.polling.poller import Poller, PollTarget
 from agent.reading import Reading
 from agent.telemetry import PollResult
 from simulator.farm import run_farm

@@ -3,7 +3,7 @@
 import pytest
 
 from agent.errors import DeviceError, WriteDisabled
-from agent.pool_guard import PermittedPools, PoolGuard, PoolLogin
+from agent.pools.guard import PermittedPools, PoolGuard, PoolLogin
 from simulator.machine import Machine
 from simulator.peers import Faults
 from tests.devices.cutting_proxy import Cut, Moment

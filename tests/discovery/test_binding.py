@@ -13,9 +13,9 @@ import yaml
 from agent.clock import ManualClock
 from agent.config import load_site
 from agent.cycle import Cycle
-from agent.economics import Economics
 from agent.errors import WrongMiner
 from agent.hardware.catalogue import Catalogue
+from agent.money.economics import Economics
 from agent.records import Alert, Decision, Recommendation, Summary
 from agent.setting import Knob, Setting
 from agent.site import Site

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import Timeout, WrongMiner
-from agent.mac_watch import Judged, MacWatch, Post
+from agent.polling.mac_watch import Judged, MacWatch, Post
 from agent.reading import Reading
 from agent.telemetry import PollResult
 

@@ -11,11 +11,11 @@ import pytest
 from agent.drift.population import SLOT_S, SLOTS
 from agent.drift.reference import FamilyReference, FeatureReference
 from agent.drift.watch import DriftFinding, DriftWatch
-from agent.feature_table import feature_names
+from agent.features.table import feature_names
 from agent.fleet import FleetFrame, Unit
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.family import hardware_family
-from agent.inference import Curves, ProfilePredictor
+from agent.models.inference import Curves, ProfilePredictor
 from agent.telemetry import TELEMETRY_COLUMNS
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.forecasting import HashpriceForecaster, PriceForecaster
 from agent.localtime import LocalTime
-from agent.prices import Series, read_market, read_prices
+from agent.money.forecasting import HashpriceForecaster, PriceForecaster
+from agent.money.prices import Series, read_market, read_prices
 
 HOUR_S = 3600.0
 START_S = datetime(2026, 1, 5, tzinfo=UTC).timestamp()  # a Monday

@@ -12,8 +12,8 @@ import pytest
 
 from agent.clock import ManualClock, SystemClock
 from agent.config import SiteConfig
-from agent.economics import Economics
 from agent.errors import ConfigError
+from agent.money.economics import Economics
 from agent.sources.fetching import Fetching, Relay
 from agent.sources.table import cache_path
 from agent.yamlfile import parse_yaml

@@ -12,8 +12,8 @@ import pytest
 
 from agent.clock import ManualClock
 from agent.config import SiteConfig
-from agent.economics import Economics
 from agent.errors import ConfigError, DataError, SourceError
+from agent.money.economics import Economics
 from agent.sources.config import Mapping
 from agent.sources.entsoe import prices
 from agent.sources.fetching import Fetching

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from agent.config import SiteConfig
-from agent.demand import DemandMeter
-from agent.economics import Economics, profit_usd_per_day
 from agent.errors import ConfigError
-from agent.money_config import DemandCharge
+from agent.money.config import DemandCharge
+from agent.money.demand import DemandMeter
+from agent.money.economics import Economics, profit_usd_per_day
 from agent.yamlfile import parse_yaml
 
 MONDAY = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from agent.conditions import MARKET_COLUMNS, Conditions
 from agent.fleet import FleetFrame, Unit
+from agent.money.conditions import MARKET_COLUMNS, Conditions
 from agent.telemetry import TELEMETRY_COLUMNS
 
 # A Monday, on the edge of every kind of bucket.

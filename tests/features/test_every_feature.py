@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from agent.conditions import MARKET_COLUMNS, Conditions
-from agent.features import FEATURES, FeatureState, batch_features_exact, feature_names
+from agent.features.streaming import FEATURES, FeatureState, batch_features_exact, feature_names
 from agent.fleet import Unit
 from agent.hardware.catalogue import Catalogue
+from agent.money.conditions import MARKET_COLUMNS, Conditions
 from tests.features.fleets import START_S, Row, frame, lively, table
 
 KEYS = ("whatsminer-m20s", "antminer-s21-hyd")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.conditions import MARKET_COLUMNS
-from agent.features import FeatureState, batch_features_exact
-from agent.market_history import market_columns
-from agent.prices import MarketSeries, Series
+from agent.features.streaming import FeatureState, batch_features_exact
+from agent.money.conditions import MARKET_COLUMNS
+from agent.money.market_history import market_columns
+from agent.money.prices import MarketSeries, Series
 from tests.features.fleets import MARKET, START_S, Row, frame, lively, table, units
 
 Rows = list[tuple[str, float, Row]]

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.conditions import MARKET_COLUMNS
 from agent.config import SiteConfig
-from agent.economics import Economics
-from agent.market_history import market_columns, tariff_rank, trends
-from agent.prices import MarketSeries, Series, read_market, read_prices
+from agent.money.conditions import MARKET_COLUMNS
+from agent.money.economics import Economics
+from agent.money.market_history import market_columns, tariff_rank, trends
+from agent.money.prices import MarketSeries, Series, read_market, read_prices
 from agent.yamlfile import parse_yaml
 
 DAY_S = 86400.0

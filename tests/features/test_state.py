@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import DataError
-from agent.features import FEATURES, FeatureState, batch_features_exact, feature_names
+from agent.features.streaming import FEATURES, FeatureState, batch_features_exact, feature_names
 from tests.features.fleets import MARKET, START_S, frame, lively, row, table, units
 
 FLEET = units(3)
@@ -68,7 +68,7 @@ def test_bytes_of_something_else_are_refused(data: bytes) -> None:
 
 def test_a_state_of_another_feature_table_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = FeatureState(["a"]).to_bytes()
-    monkeypatch.setattr("agent.features.feature_hash", lambda: "00" * 32)
+    monkeypatch.setattr("agent.features.streaming.feature_hash", lambda: "00" * 32)
     with pytest.raises(DataError, match="another feature table"):
         FeatureState.from_bytes(data)
 

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.features import FEATURES, FeatureState, batch_features, batch_features_exact, feature_names
+from agent.features.streaming import (
+    FEATURES,
+    FeatureState,
+    batch_features,
+    batch_features_exact,
+    feature_names,
+)
 from tests.features.fleets import MARKET, START_S, Row, frame, lively, row, table, units
 
 FLEET = units(3)
@@ -170,7 +176,7 @@ def test_history_is_the_same_whatever_is_worked_on_at_once(monkeypatch: pytest.M
         rows += [(f"m{k}", at, values) for at, values in zip(times, lively(rng, times), strict=True)]
     whole = batch_features_exact(table(rows))
     for cells in (1, 500, 5000):
-        monkeypatch.setattr("agent.feature_windows._BLOCK_CELLS", cells)
+        monkeypatch.setattr("agent.features.named_windows._BLOCK_CELLS", cells)
         np.testing.assert_array_equal(batch_features_exact(table(rows)), whole)
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent import feature_table
-from agent.conditions import MARKET_COLUMNS
-from agent.feature_inputs import nominal_hashrate_share
-from agent.feature_table import FEATURES
-from agent.features import batch_features_exact, feature_docs, feature_hash, feature_names
+from agent.features import table as feature_table
+from agent.features.inputs import nominal_hashrate_share
+from agent.features.streaming import batch_features_exact, feature_docs, feature_hash, feature_names
+from agent.features.table import FEATURES
+from agent.features.window_choice import Window
+from agent.features.windows import WINDOWS
 from agent.hardware.catalogue import Catalogue
-from agent.window_choice import Window
-from agent.windows import WINDOWS
+from agent.money.conditions import MARKET_COLUMNS
 from tests.features.fleets import MARKET, START_S, lively, row, table
 
 DOCS = Path(__file__).parents[2] / "docs" / "features.md"
@@ -63,7 +63,7 @@ def test_the_hash_changes_with_the_windows(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_document_is_current() -> None:
     assert DOCS.read_text(encoding="utf-8") == feature_docs(), (
-        "run: python -m agent.features > docs/features.md"
+        "run: python -m agent.features.streaming > docs/features.md"
     )
 
 

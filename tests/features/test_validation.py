@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from agent.errors import DataError
-from agent.features import batch_features
+from agent.features.streaming import batch_features
+from agent.features.validation import unix_seconds, validate_telemetry
 from agent.telemetry import TELEMETRY_COLUMNS
-from agent.validation import unix_seconds, validate_telemetry
 
 AT = np.array(["2026-01-05T00:00", "2026-01-05T00:05", "2026-01-05T00:00"], dtype="datetime64[ns]")
 

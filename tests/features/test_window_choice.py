@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from agent.errors import InputError
-from agent.features import feature_hash
-from agent.window_choice import NAMED, WINDOWS_VARIABLE, Window, chosen_windows
+from agent.features.streaming import feature_hash
+from agent.features.window_choice import NAMED, WINDOWS_VARIABLE, Window, chosen_windows
 
 
 def test_without_a_wish_there_are_the_named_ones() -> None:
@@ -48,7 +48,7 @@ def test_what_cannot_be_is_refused_with_the_reason(more: str, words: str) -> Non
 
 _AGREE = """
 import numpy as np
-from agent.features import batch_features_exact, feature_hash, feature_names
+from agent.features.streaming import batch_features_exact, feature_hash, feature_names
 from tests.features.fleets import START_S, lively, table
 from tests.features.test_streaming import stream
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.features import batch_features_exact, feature_names
+from agent.features.streaming import batch_features_exact, feature_names
+from agent.features.window_choice import LEVELS
+from agent.features.windows import WINDOWS
 from agent.hardware.shares import hashrate_share_at
-from agent.window_choice import LEVELS
-from agent.windows import WINDOWS
 from tests.features.fleets import START_S, row, table
 
 

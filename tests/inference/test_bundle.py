@@ -14,9 +14,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from agent.bundle import MANIFEST, MAX_MANIFEST_BYTES, POWER, PROFIT, Bundle, bundle_id, load_bundle
 from agent.errors import BundleError
-from agent.features import feature_hash, feature_names
+from agent.features.streaming import feature_hash, feature_names
+from agent.models.bundle import MANIFEST, MAX_MANIFEST_BYTES, POWER, PROFIT, Bundle, bundle_id, load_bundle
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.bundle import load_bundle
-from agent.features import feature_names
+from agent.features.streaming import feature_names
 from agent.fleet import Unit
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.family import hardware_family
-from agent.inference import (
+from agent.models.bundle import load_bundle
+from agent.models.inference import (
     BundlePredictor,
     Curves,
     Economics,

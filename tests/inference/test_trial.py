@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from agent.bundle import POWER, load_bundle
-from agent.bundle_trial import tried
 from agent.errors import BundleError
-from agent.features import feature_names
-from agent.inference import BundlePredictor
+from agent.features.streaming import feature_names
+from agent.models.bundle import POWER, load_bundle
+from agent.models.inference import BundlePredictor
+from agent.models.trial import tried
 from tests.inference.conftest import COVERED
 from tests.inference.test_bundle import rewrite, swap
 from tests.inference.test_predictors import MONEY, SHARES, features, predict, unit
@@ -100,7 +100,7 @@ def test_a_graph_that_wants_all_memory_is_refused(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_graph_that_never_ends_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.bundle_trial.DEADLINE_S", 20.0)
+    monkeypatch.setattr("agent.models.trial.DEADLINE_S", 20.0)
     assert tried(folder)
     with_extra(folder, endless)
     with pytest.raises(BundleError, match=r"does not come to an end|broke the process"):

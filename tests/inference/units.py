@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agent.bundle import BundleManifest
 from agent.fleet import Unit
 from agent.hardware.catalogue import Catalogue
+from agent.models.bundle import BundleManifest
 
 
 def covered_units(manifest: BundleManifest, count: int) -> list[Unit]:

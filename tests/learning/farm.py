@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.hardware.shares import hashrate_share_at
-from agent.inference import Curves
+from agent.models.inference import Curves
 from simulator.physics import CurveTable, Units, curve_table, draw_units, level_for_power, operate
 from simulator.physics_file import ModelPhysics, default_physics
 from simulator.physics_spread import drawn_set

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agent.inference import Curves
 from agent.learning.state import UnitLearning, fresh
 from agent.learning.tuning import Tuning
 from agent.learning.update import update
+from agent.models.inference import Curves
 
 DAY_S = 86400.0
 HALF_WIDTH = 0.05

@@ -10,8 +10,8 @@ import numpy as np
 
 from agent.fleet import FleetFrame, Unit
 from agent.hardware.catalogue import Catalogue
-from agent.inference import Curves, Economics, ProfilePredictor
 from agent.learning.live import Learner
+from agent.models.inference import Curves, Economics, ProfilePredictor
 from agent.reading import Board, MinerError, Reading
 from agent.telemetry import TELEMETRY_COLUMNS
 

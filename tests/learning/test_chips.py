@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.feature_table import feature_names
+from agent.features.table import feature_names
 from agent.learning.chips import ChipHeat, follow, hotter, without_present
 
 NAN = float("nan")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.inference import Curves, Economics
 from agent.learning.correct import correct
 from agent.learning.state import believe, fresh
+from agent.models.inference import Curves, Economics
 from tests.learning.feed import Feed, fleet_curve
 
 SHARES = np.array([0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, np.nan])

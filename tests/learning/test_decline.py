@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from agent.feature_inputs import nominal_hashrate_share
+from agent.features.inputs import nominal_hashrate_share
 from agent.learning.decline import BaselineState, Decline, declines, follow, fresh_baselines
 
 DAY_S = 86400.0

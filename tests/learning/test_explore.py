@@ -9,10 +9,10 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from agent.inference import Curves
 from agent.learning.config import ExploreConfig
 from agent.learning.correct import correct
 from agent.learning.explore import Probe, Terms, _expected, probes
+from agent.models.inference import Curves
 from tests.learning.feed import Feed, fleet_curve
 
 SHARES = np.array([0.0, 0.7, 0.8, 0.9, 1.0, 1.1])

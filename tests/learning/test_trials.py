@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from agent.conditions import Forecast
+from agent.deciding.trials import COST_INPUT, Trials, offers, trials_of
 from agent.hardware.effective import effective_bounds
-from agent.inference import Economics
 from agent.learning.config import ExploreConfig
 from agent.learning.live import Learner
+from agent.models.inference import Economics
+from agent.money.conditions import Forecast
 from agent.planner.candidates import Choices, build_candidates
 from agent.planner.decide import Fleet, decide
 from agent.planner.limits import Limits, SitePower
@@ -20,7 +21,6 @@ from agent.planner.margins import Horizon
 from agent.planner.recommend import Context
 from agent.records import Act, Recommendation
 from agent.setting import Setting
-from agent.trials import COST_INPUT, Trials, offers, trials_of
 from tests.learning.site import PROFILES, START, SmallSite, unit
 
 INF = float("inf")

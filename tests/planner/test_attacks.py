@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from agent.inference import Curves
+from agent.models.inference import Curves
 from agent.planner.binds import binding_words
 from agent.planner.candidates import Candidates, build_candidates
 from agent.planner.decide import Fleet, decide

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.effective import effective_bounds
-from agent.inference import Curves
+from agent.models.inference import Curves
 from agent.planner.binds import binding_words
 from agent.planner.candidates import Candidates, Choices, build_candidates
 from agent.planner.decide import Fleet, Plan, decide

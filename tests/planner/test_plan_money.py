@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.inference import Curves
+from agent.models.inference import Curves
 from agent.planner.candidates import Candidates
 from agent.planner.decide import Fleet, Plan, decide
 from agent.planner.limits import Limits

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.inference import Curves
+from agent.models.inference import Curves
 from agent.planner.candidates import Candidates
 from agent.planner.circuits import PowerTree
 from agent.planner.decide import Fleet, Plan, decide

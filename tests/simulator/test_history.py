@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from agent.errors import InputError
+from agent.features.validation import validate_telemetry
 from agent.telemetry import TELEMETRY_COLUMNS, TELEMETRY_KEYS
-from agent.validation import validate_telemetry
 from simulator.history import HistoryPlan
 from simulator.history_lake import write_history
 from simulator.weather import constant

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agent.errors import InputError
-from agent.prices import read_market, read_prices
+from agent.money.prices import read_market, read_prices
 from simulator.market import market_days, price_hours, write_market, write_prices
 
 FIRST = datetime(2026, 2, 1, 15, 30, tzinfo=UTC)

@@ -19,7 +19,7 @@ from agent.cli import build
 from agent.clock import parse_clock
 from agent.config import load_site
 from agent.errors import InputError
-from agent.prices import read_market, read_prices
+from agent.money.prices import read_market, read_prices
 from tests.patience import PATIENCE_S
 
 FARM = """

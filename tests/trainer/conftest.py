@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.bundle import MANIFEST, Bundle, bundle_id
+from agent.models.bundle import MANIFEST, Bundle, bundle_id
 from tests.trainer.synthetic import MODELS, fleet, market, prices
 from trainer.dataset import Dataset, build_dataset
 from trainer.learn import Learned, export, learn

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from agent.hardware.catalogue import Catalogue
-from agent.prices import MarketSeries, Series
+from agent.money.prices import MarketSeries, Series
 from agent.telemetry import TELEMETRY_COLUMNS
 from trainer.lake import Telemetry
 

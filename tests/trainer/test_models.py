@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent.bundle import Bundle
-from agent.features import feature_names
+from agent.features.streaming import feature_names
+from agent.models.bundle import Bundle
 from tests.trainer.conftest import CREATED, silent
 from tests.trainer.synthetic import MODELS, fleet, market, prices
 from trainer.dataset import Dataset, build_dataset

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.bundle import MANIFEST, POWER, PROFIT, load_bundle
 from agent.cli import main
 from agent.errors import BundleError, InputError, StoreError
+from agent.models.bundle import MANIFEST, POWER, PROFIT, load_bundle
 from tests.trainer.conftest import Make
 from trainer.registry import Registry
 from trainer.registry_database import DATABASE

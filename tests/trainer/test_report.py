@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
-from agent.bundle import Bundle, load_bundle
+from agent.models.bundle import Bundle, load_bundle
 from tests.trainer.conftest import Make
 from trainer import report_comparison
 from trainer.dataset import Dataset

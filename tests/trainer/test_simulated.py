@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.bundle import Bundle, load_bundle
 from agent.cli import main
+from agent.models.bundle import Bundle, load_bundle
 from benchmarks import models as bench
 from benchmarks.judging.farm import Farm
 from benchmarks.judging.slope import Curve, moments

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.bundle import load_bundle
 from agent.cli import main
+from agent.models.bundle import load_bundle
 from tests.trainer.synthetic import MODELS, fleet, write_lake
 from trainer.registry import Registry
 

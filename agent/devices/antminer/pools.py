@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.devices.antminer.config import Plan, unchanged_mode
-from agent.pool_guard import PoolLogin, shown
+from agent.pools.guard import PoolLogin, shown
 from agent.reading import Pool
 
 _ENTRIES = 3

@@ -35,7 +35,7 @@ from agent.devices.slow_facts import SlowFacts
 from agent.devices.transport import deadline
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unauthorised, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
-from agent.pool_guard import PermittedPools
+from agent.pools.guard import PermittedPools
 from agent.reading import Reading
 from agent.setting import Knob
 

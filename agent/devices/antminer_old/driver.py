@@ -32,7 +32,7 @@ from agent.errors import (
     WrongMiner,
 )
 from agent.hardware.bounds import PermittedSetting
-from agent.pool_guard import PermittedPools
+from agent.pools.guard import PermittedPools
 from agent.reading import Reading
 from agent.setting import Knob, Setting
 

@@ -16,7 +16,7 @@ from agent.devices.braiins.fields import FIRMWARE, VENDOR, at, degrees, gigahash
 from agent.devices.braiins.performance import hashrate_target, power_target
 from agent.devices.numbers import count, number, text
 from agent.hardware.catalogue import find
-from agent.pool_guard import shown
+from agent.pools.guard import shown
 from agent.reading import Board, MinerError, Pool, Reading
 
 _MOST = 64

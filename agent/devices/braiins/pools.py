@@ -9,7 +9,7 @@ from typing import Any
 from agent.devices.braiins.fields import at
 from agent.devices.braiins.parse import pools_of
 from agent.errors import Malformed, Refused
-from agent.pool_guard import PoolLogin
+from agent.pools.guard import PoolLogin
 from agent.reading import Pool
 
 _STRATEGY = "load_balance_strategy"

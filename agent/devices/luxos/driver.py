@@ -42,7 +42,7 @@ from agent.devices.slow_facts import SlowFacts
 from agent.devices.transport import deadline
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
-from agent.pool_guard import PermittedPools, PoolLogin
+from agent.pools.guard import PermittedPools, PoolLogin
 from agent.reading import Pool, Reading
 from agent.setting import Knob, Setting
 

@@ -44,7 +44,7 @@ from agent.devices.vnish.parse import (
 )
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unauthorised, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
-from agent.pool_guard import PermittedPools, PoolLogin, shown
+from agent.pools.guard import PermittedPools, PoolLogin, shown
 from agent.reading import Pool, Reading
 from agent.setting import Knob, Setting
 

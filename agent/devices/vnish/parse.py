@@ -16,7 +16,7 @@ from agent.devices.numbers import count, number, text
 from agent.devices.transport import tolerant_json
 from agent.errors import DeviceError, InputError, Malformed
 from agent.hardware.catalogue import find
-from agent.pool_guard import shown
+from agent.pools.guard import shown
 from agent.reading import Board, MinerError, Pool, Reading
 
 FIRMWARE = "vnish"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.devices.whatsminer import fields as field
-from agent.pool_guard import PoolLogin
+from agent.pools.guard import PoolLogin
 from agent.reading import Pool
 
 _ENTRIES = 3

@@ -25,7 +25,7 @@ from agent.devices.whatsminer.wire import Budget
 from agent.devices.whatsminer.writes import State, Step, Verb, carry_out, governing, plan, shown
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
-from agent.pool_guard import PermittedPools, PoolLogin
+from agent.pools.guard import PermittedPools, PoolLogin
 from agent.reading import Pool, Reading
 from agent.setting import Knob
 

@@ -43,7 +43,7 @@ from agent.errors import (
     WriteDisabled,
 )
 from agent.hardware.bounds import PermittedSetting
-from agent.pool_guard import PermittedPools, PoolLogin
+from agent.pools.guard import PermittedPools, PoolLogin
 from agent.reading import Pool, Reading
 from agent.setting import Knob
 

@@ -1,0 +1,1 @@
+"""What the models see: the table of features, the windows behind it, live and over a history."""

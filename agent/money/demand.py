@@ -1,0 +1,111 @@
+"""The charge on the highest power of a month: what has been reached so far, and what more would cost."""
+
+from __future__ import annotations
+
+import json
+from calendar import monthrange
+from datetime import UTC, datetime
+
+import numpy as np
+
+from agent.errors import DataError
+from agent.localtime import LocalTime
+from agent.money.config import DemandCharge
+from agent.planner.peak import PeakCharge
+
+# Of the store's states.
+DEMAND_STATE = "demand"
+
+
+class DemandMeter:
+    """The monthly peak of one site, as its supplier measures it: the highest mean over a window.
+
+    Windows begin on the full hour of the local clock. What was not seen of a window counts as drawn like
+    the rest of it; a window seen for less than half does not count.
+
+    Args:
+        timezone: whose months and hours count.
+
+    Raises:
+        InputError: there is no such time zone.
+    """
+
+    def __init__(self, config: DemandCharge, timezone: str) -> None:
+        self._config = config
+        self._local = LocalTime(timezone)
+        self._window_s = 60.0 * config.window_minutes
+        self.month = ""
+        self.peak_kw = 0.0
+        self._window: float | None = None
+        self._seen_s = 0.0
+        self._kws = 0.0
+        self._last: tuple[float, float] | None = None
+
+    @property
+    def charge_usd(self) -> float:
+        """What the peak of the month costs so far."""
+        return self.peak_kw * self._config.usd_per_kw_month
+
+    def charge(self, now: datetime) -> PeakCharge:
+        """What a higher peak would cost, seen from `now`."""
+        local = now.astimezone(self._local.zone)
+        days = monthrange(local.year, local.month)[1]
+        ends = self._local.midnight(now, days - local.day + 1)
+        peak_kw = self.peak_kw if local.strftime("%Y-%m") == self.month else 0.0
+        left_h = (ends - now).total_seconds() / 3600.0
+        return PeakCharge(1000.0 * peak_kw, 0.001 * self._config.usd_per_kw_month, left_h)
+
+    def observe(self, at: datetime, power_w: float) -> None:
+        """Take the site's power in, which holds until the next call; NaN and gaps of a window are unseen."""
+        at_s = at.timestamp()
+        if self._last is not None:
+            since_s, kw = self._last
+            if since_s < at_s <= since_s + self._window_s and np.isfinite(kw):
+                self._add(since_s, at_s, kw)
+            else:
+                self._close(at_s)
+        self._enter(at_s)
+        self._last = (at_s, power_w / 1000.0)
+
+    def to_bytes(self) -> bytes:
+        """The month and its peak, for the next start."""
+        return json.dumps({"month": self.month, "peak_kw": self.peak_kw}).encode()
+
+    def restore(self, saved: bytes) -> None:
+        """Go on from what `to_bytes` gave.
+
+        Raises:
+            DataError: it is something else.
+        """
+        try:
+            state = json.loads(saved)
+            month, peak_kw = str(state["month"]), float(state["peak_kw"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"saved demand peak: cannot be read: {error}") from error
+        if not (np.isfinite(peak_kw) and peak_kw >= 0.0):
+            raise DataError(f"saved demand peak: {peak_kw} kW cannot be")
+        self.month, self.peak_kw = month, peak_kw
+
+    def _add(self, from_s: float, to_s: float, kw: float) -> None:
+        while from_s < to_s:
+            self._enter(from_s)
+            assert self._window is not None
+            part_s = min(to_s, self._window + self._window_s) - from_s
+            self._seen_s += part_s
+            self._kws += kw * part_s
+            from_s += part_s
+            self._close(from_s)
+
+    def _enter(self, at_s: float) -> None:
+        begins = at_s // self._window_s * self._window_s
+        if self._window != begins:
+            self._window, self._seen_s, self._kws = begins, 0.0, 0.0
+            month = datetime.fromtimestamp(begins, UTC).astimezone(self._local.zone).strftime("%Y-%m")
+            if month != self.month:
+                self.month, self.peak_kw = month, 0.0
+
+    def _close(self, at_s: float) -> None:
+        if self._window is not None and at_s >= self._window + self._window_s:
+            if self._seen_s >= 0.5 * self._window_s:
+                self.peak_kw = max(self.peak_kw, self._kws / self._seen_s)
+            self._window = None

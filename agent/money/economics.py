@@ -1,0 +1,162 @@
+"""Hashprice, tariff and cooling: from what a site file says to money per hour, now and over the horizon.
+
+Where figures come from is left to `agent.sources`; a stale or absurd one is NaN here, and NaN never moves
+a miner.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.config import SiteConfig
+from agent.errors import DataError
+from agent.money.conditions import Conditions, Forecast
+from agent.money.config import SeriesTariff
+from agent.money.cooling import Cooling
+from agent.money.demand import DemandMeter
+from agent.money.market import Market
+from agent.money.market_history import tariff_rank
+from agent.money.prices import MarketSeries, Series, read_market, read_prices, read_temperatures
+from agent.money.tariffs import Tariff
+from agent.sources.feed import Feed
+from agent.sources.table import NOTHING, cache_path, market_of, read_table, series_of
+
+Floats = NDArray[np.float64]
+
+
+def hashprice_usd_per_ths_day(
+    subsidy_btc_per_day: float, fees_btc_per_day: float, price_usd_per_btc: float, network_hashrate_ths: float
+) -> float:
+    """USD that one TH/s earns per day before pool fee. Raises DataError for a network of no hashrate."""
+    if not network_hashrate_ths > 0:
+        raise DataError(f"network hashrate must be above 0 TH/s, got {network_hashrate_ths}")
+    return (subsidy_btc_per_day + fees_btc_per_day) * price_usd_per_btc / network_hashrate_ths
+
+
+def profit_usd_per_day(
+    hashrate_ths: Floats,
+    power_w: Floats,
+    hashprice: float,
+    price_usd_per_kwh: float,
+    *,
+    pool_fee_share: float,
+    pue: float,
+) -> Floats:
+    """Revenue minus electricity, elementwise; NaN where an input is unknown. `hashprice` in USD/TH/day."""
+    revenue = hashrate_ths * hashprice * (1.0 - pool_fee_share)
+    return np.asarray(revenue - power_w * 0.024 * price_usd_per_kwh * pue, dtype=np.float64)
+
+
+def break_even_usd_per_kwh(
+    efficiency_j_th: float, hashprice: float, *, pool_fee_share: float, pue: float
+) -> float:
+    """Electricity price at which a setting of `efficiency_j_th` earns nothing."""
+    return hashprice * (1.0 - pool_fee_share) / (0.024 * efficiency_j_th * pue)
+
+
+class Economics:
+    """The money side of one site, read from its configuration and re-read when a file or a source changes.
+
+    Raises:
+        ConfigError, DataError: on creation, if a file cannot be used at all.
+    """
+
+    def __init__(self, config: SiteConfig) -> None:
+        self._market = Market(config.market, _market_feed(config))
+        tariff = config.tariff
+        self._tariff = Tariff(tariff, _price_feed(config))
+        self._cooling = Cooling(config.cooling, config.limits.pue, _weather_feed(config))
+        self.demand = DemandMeter(tariff.demand, tariff.timezone) if tariff.demand is not None else None
+
+    def refresh(self) -> list[str]:
+        """Re-read what changed. Returns what is wrong with it; the last good data stays in use."""
+        sources = (self._market, self._tariff, self._cooling)
+        return [problem for source in sources if (problem := source.refresh())]
+
+    def conditions(self, now: datetime) -> Conditions:
+        """What holds now; NaN where a source is stale."""
+        at = np.array([now.timestamp()], dtype=np.float64)
+        market = self._market.at(at, now)
+        rank = tariff_rank(lambda times_s: self._tariff.at(times_s, now).usd_per_kwh, at)
+        return Conditions(
+            now,
+            float(market.hashprice[0]),
+            float(market.price_usd_per_btc[0]),
+            float(self._tariff.at(at, now).usd_per_kwh[0]),
+            tariff_rank=float(rank[0]),
+            **self._market.trends(at),
+        )
+
+    def forecast(self, now: datetime, hours: float, step_h: float = 1.0) -> Forecast:
+        """Conditions over the next `hours` in steps of `step_h`, from `now` on."""
+        steps = max(1, round(hours / step_h))
+        times = now.timestamp() + 3600.0 * step_h * np.arange(steps, dtype=np.float64)
+        market, priced = self._market.at(times, now), self._tariff.at(times, now)
+        pue, pue_words = self._cooling.at(times, now)
+        end_s = float(times[-1]) + 3600.0 * step_h
+        known_s = min(priced.known_until_s, end_s)
+        return Forecast(
+            now,
+            step_h,
+            priced.usd_per_kwh,
+            market.hashprice,
+            f"{priced.words}; {pue_words}",
+            market.words,
+            price_sigma_usd_per_kwh=priced.sigma_usd_per_kwh,
+            hashprice_sigma_usd_per_ths_day=market.sigma,
+            known_until=datetime.fromtimestamp(known_s, UTC),
+            pue=pue,
+        )
+
+    def cost_usd_per_kwh(self, times_s: Floats, now: datetime) -> Floats:
+        """What a kWh drawn by miners costs at `times_s` [S], rising, with cooling; NaN where unknown."""
+        return np.asarray(self._tariff.at(times_s, now).usd_per_kwh * self._cooling.at(times_s, now)[0])
+
+    def pue(self, now: datetime) -> float:
+        """Power of the site over that of its miners, now."""
+        return float(self._cooling.at(np.array([now.timestamp()]), now)[0][0])
+
+    def outside_c(self, times_s: Floats, now: datetime) -> Floats:
+        """Outside temperature at `times_s` [S], rising; NaN where no source says it."""
+        return self._cooling.outside_c(times_s, now)
+
+
+def _price_feed(config: SiteConfig) -> Feed[Series] | None:
+    tariff = config.tariff
+    if not isinstance(tariff, SeriesTariff):
+        return None
+    if tariff.path is not None:
+        return Feed(tariff.path, lambda path: read_prices(path, tariff.zone))
+    assert tariff.source is not None, "configuration has one of the two"
+    return _source_feed(config, tariff.source, "price_usd_per_kwh")
+
+
+def _weather_feed(config: SiteConfig) -> Feed[Series] | None:
+    cooling = config.cooling
+    if cooling is None or cooling.outside_c is not None:
+        return None
+    if cooling.path is not None:
+        return Feed(cooling.path, lambda path: read_temperatures(path, cooling.zone))
+    assert cooling.source is not None, "configuration has one of the three"
+    return _source_feed(config, cooling.source, "temp_c")
+
+
+def _market_feed(config: SiteConfig) -> Feed[MarketSeries] | None:
+    market = config.market
+    if market.path is not None:
+        return Feed(market.path, read_market)
+    if market.source is None:
+        return None
+    path = cache_path(config.state_dir, market.source)
+    return Feed(path, lambda file: market_of(read_table(file)), market_of(NOTHING), market.source)
+
+
+def _source_feed(config: SiteConfig, source: str, column: str) -> Feed[Series]:
+    def read(path: Path) -> Series:
+        return series_of(read_table(path), column)
+
+    return Feed(cache_path(config.state_dir, source), read, series_of(NOTHING, column), source)

@@ -1,0 +1,1 @@
+"""Pools: read, compared with the trusted list, written inside it."""
