@@ -19,6 +19,9 @@ Floats32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 _FORGET_H = 12.0
+# While a unit stands still nothing contradicts what was seen last, in whatever air that was: it fades, or a
+# unit stopped in a frost would look too hot to be woken for ever. The hottest hour itself stays known.
+_FADES_H = 24.0
 # By so much a day the hottest hour counts for less.
 _COOLS_C_PER_DAY = 0.5
 # It says nothing of air that is cooler than then by more.
@@ -87,7 +90,7 @@ def follow(
     hottest = heat.hottest_c - _COOLS_C_PER_DAY * hours / 24.0
     new = known & np.isfinite(air_c) & ~(chip_c < hottest)
     return ChipHeat(
-        np.where(known, after, heat.above_c),
+        np.where(known, after, heat.above_c * np.exp(-hours / _FADES_H)),
         np.where(known, predicted_w, heat.at_w),
         np.where(new, chip_c, hottest),
         np.where(new, predicted_w, heat.hottest_w),

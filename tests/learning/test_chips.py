@@ -61,3 +61,13 @@ def test_the_present_temperature_is_left_out_of_a_copy() -> None:
     blind = without_present(features)
     assert np.isnan(blind).sum() == 2
     assert np.isfinite(features).all()
+
+
+def test_a_stopped_unit_does_not_look_hotter_than_predicted_for_ever() -> None:
+    # 25 C above what was predicted for a frost, then stopped: nothing can contradict it any more.
+    heat, one = seen(105.0, air_c=-15.0), np.ones(1)
+    for day in range(1, 6):
+        heat = follow(heat, 80.0 * one, 60.0 * one, NAN * one, 10.0 * one, one < 0.0, 24.0 * day * HOUR)
+    assert 0.0 < heat.above_c[0] < 0.5
+    # The hottest hour itself is still known.
+    assert 102.0 < heat.hottest_c[0] < 103.0
