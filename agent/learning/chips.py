@@ -29,6 +29,9 @@ _LIKE_THEN_C = 6.0
 # Beyond this a sensor is broken rather than a chip hot.
 _MOST_C = 30.0
 _POWER_RATIO = (0.5, 1.6)
+# To spare at the first hour after a stop, when nothing of the present air has been seen. Once it hashes, a
+# unit that turns out to be hotter is known to be.
+_WAKING_SPARE_C = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +102,16 @@ def follow(
     )
 
 
-def hotter(heat: ChipHeat, chip_c: Floats, power_w: Floats, air_c: Floats, hashing: Bools) -> Floats:
+def hotter(
+    heat: ChipHeat, chip_c: Floats, power_w: Floats, air_c: Floats, hashing: Bools, standing: Bools
+) -> Floats:
     """Predicted chip temperatures [N,K,3], raised by how much hotter the units were seen.
 
     Args:
         power_w: [N,K] median at each candidate: heat grows with it.
         air_c: [N] intake; NaN where unknown.
-        hashing: [N,K].
+        hashing: [N,K] candidates that are no stop.
+        standing: [N] True where the unit is stopped now.
     """
     above = heat.above_c[:, None] * _ratio(power_w, heat.at_w[:, None])
     found = chip_c + np.where(hashing, np.nan_to_num(np.maximum(above, 0.0)), 0.0)[:, :, None]
@@ -118,6 +124,7 @@ def hotter(heat: ChipHeat, chip_c: Floats, power_w: Floats, air_c: Floats, hashi
     as_then = np.where(hashing & like_then[:, None], as_then, -np.inf)
     middle = np.fmax(found[:, :, 1], as_then)
     found += np.nan_to_num(middle - found[:, :, 1])[:, :, None]
+    found[:, :, 2] += np.where(hashing & standing[:, None], _WAKING_SPARE_C, 0.0)
     return np.asarray(found)
 
 

@@ -163,7 +163,8 @@ class Learner:
         at_c = intake(frame) if temp_c is None else temp_c
         moved = correct(self.state, shares, curves, at_c, economics, lost_hashing_h)
         power_w, hashing = moved.power_w[:, :, 1], shares >= STOP_SHARE
-        chip_c = hotter(self._heat, moved.chip_temp_c, power_w, at_c, hashing)
+        standing = self._share < STOP_SHARE
+        chip_c = hotter(self._heat, moved.chip_temp_c, power_w, at_c, hashing, standing)
         return replace(moved, chip_temp_c=chip_c)
 
     def explain(self, share: Floats) -> list[Explanation]:

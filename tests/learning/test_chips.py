@@ -18,9 +18,10 @@ def seen(chip_c: float, *, air_c: float = 30.0, at_h: float = 0.0, heat: ChipHea
     return follow(before, 80.0 * one, 3000.0 * one, chip_c * one, air_c * one, one > 0.0, at_h * HOUR)
 
 
-def upper(heat: ChipHeat, *, power_w: float = 3000.0, air_c: float = 30.0) -> float:
+def upper(heat: ChipHeat, *, power_w: float = 3000.0, air_c: float = 30.0, standing: bool = False) -> float:
     chip = np.array([[[78.0, 80.0, 83.0]]])
-    found = hotter(heat, chip, np.array([[power_w]]), np.array([air_c]), np.ones((1, 1), dtype=bool))
+    one = np.ones((1, 1), dtype=bool)
+    found = hotter(heat, chip, np.array([[power_w]]), np.array([air_c]), one, np.array([standing]))
     return float(found[0, 0, 2])
 
 
@@ -71,3 +72,7 @@ def test_a_stopped_unit_does_not_look_hotter_than_predicted_for_ever() -> None:
     assert 0.0 < heat.above_c[0] < 0.5
     # The hottest hour itself is still known.
     assert 102.0 < heat.hottest_c[0] < 103.0
+
+
+def test_a_unit_that_is_woken_has_something_to_spare() -> None:
+    assert upper(seen(80.0), standing=True) == upper(seen(80.0)) + 1.5
