@@ -14,6 +14,7 @@ import yaml
 
 from agent.cli import main
 from tests.discovery.hosts import Network, network
+from tests.patience import PATIENCE_S
 
 A, B = "02:63:00:00:00:0a", "02:63:00:00:00:0b"
 
@@ -177,7 +178,7 @@ async def test_ctrl_c_tells_what_was_found_and_leaves_the_inventory_alone(path: 
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(15.0):
+        async with asyncio.timeout(PATIENCE_S):
             await heard.wait()
             process.send_signal(signal.SIGINT)
             out, err = await process.communicate()
