@@ -85,10 +85,13 @@ def decision_round(
     """
     now = frame.at
     table = build_candidates(site.choices())
+    kept = 1.0 - config.market.pool_fee_share
     horizon = Horizon(
         step_h=forecast.step_h,
-        hashprice_usd_per_ths_day=forecast.hashprice_usd_per_ths_day * (1.0 - config.market.pool_fee_share),
+        hashprice_usd_per_ths_day=kept * forecast.hashprice_usd_per_ths_day,
         price_usd_per_kwh=forecast.cost_usd_per_kwh,
+        hashprice_sigma_usd_per_ths_day=kept * forecast.hashprice_sigma_usd_per_ths_day,
+        price_sigma_usd_per_kwh=forecast.price_sigma_usd_per_kwh * forecast.pue,
     )
     hashprice, price = horizon.known().means()
     # Fee and PUE are in the horizon; what a change costs the plan takes off.

@@ -32,6 +32,8 @@ _POWER_RATIO = (0.5, 1.6)
 # To spare at the first hour after a stop, when nothing of the present air has been seen. Once it hashes, a
 # unit that turns out to be hotter is known to be.
 _WAKING_SPARE_C = 1.5
+# To spare for each doubling of what a unit drew when its chips were last seen: it goes up by what it showed.
+_FURTHER_SPARE_C = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ def hotter(
     as_then = np.where(hashing & like_then[:, None], as_then, -np.inf)
     middle = np.fmax(found[:, :, 1], as_then)
     found += np.nan_to_num(middle - found[:, :, 1])[:, :, None]
+    further = np.nan_to_num(np.maximum(_ratio(power_w, heat.at_w[:, None]) - 1.0, 0.0))
+    found[:, :, 2] += np.where(hashing, _FURTHER_SPARE_C * further, 0.0)
     found[:, :, 2] += np.where(hashing & standing[:, None], _WAKING_SPARE_C, 0.0)
     return np.asarray(found)
 

@@ -19,7 +19,7 @@ from agent.planner.candidates import Candidates
 from agent.planner.circuits import binding
 from agent.planner.horizon import Outlook, Prospect, Steps
 from agent.planner.limits import Limits, SitePower
-from agent.planner.margins import Horizon, Margins
+from agent.planner.margins import Horizon, Margins, widened
 from agent.planner.schedule import go_through, price_limits
 from agent.planner.shared import Shared, share
 from agent.planner.wear import look_ahead_within
@@ -153,6 +153,11 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         _profit(margins, ahead, outlook.lasts, change) - _profit(margins, ahead, outlook.lasts, None, here),
         axis=2,
     )
+    if not ahead.certain:
+        # What prices turn out to be matters until the hold is over; then it is decided anew.
+        bound = np.clip(outlook.lasts, 1, prospect.hold_steps)
+        half = margins.price_half(ahead, bound, here) * bound / np.maximum(outlook.lasts, 1)
+        gain = widened(gain, half)
     pays = (gain[:, :, 0] > limits.minimum_gain_usd_per_day) | hot_now[:, None]
     if fleet.trying is not None:
         pays |= fleet.trying[:, None] & (gain[:, :, 1] > 0.0)
@@ -181,8 +186,13 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     pick = np.maximum(chosen, 0)
     lasts = outlook.lasts[rows, pick]
     # Every candidate over the hours of the one that is taken, so that they can be compared.
-    profit = _profit(margins, ahead, np.broadcast_to(lasts[:, None], (count, width)), change)
-    taken = np.where(moved[:, None], np.sort(profit[rows, pick] - profit[rows, here], axis=1), 0.0)
+    span = np.broadcast_to(lasts[:, None], (count, width))
+    profit = _profit(margins, ahead, span, change)
+    taken = np.sort(profit[rows, pick] - profit[rows, here], axis=1)
+    if not ahead.certain:
+        taken = widened(taken, margins.price_half(ahead, span, here)[rows, pick])
+        profit = widened(profit, margins.price_half(ahead, span))
+    taken = np.where(moved[:, None], taken, 0.0)
     less = mean_w[rows, pick] < mean_w[rows, here]
     pays_alone = gain[rows, pick, 0] > limits.minimum_gain_usd_per_day
     member = power.tree.member()

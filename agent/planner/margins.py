@@ -6,7 +6,7 @@ together prices them at any other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from agent.models.inference import Curves
 Floats = NDArray[np.float64]
 _KWH_PER_W_DAY = 0.024
 _LEAST_PAID = 0.5
+# Half of an 80 % interval in standard deviations.
+_HALF_80 = 1.2815515655446004
+# After so many hours an error of a forecast electricity price has faded to a third, as on recorded markets.
+_ERROR_FADES_H = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +30,33 @@ class Horizon:
         step_h: length of a step in hours.
         hashprice_usd_per_ths_day: [T] after pool fee; NaN where unknown.
         price_usd_per_kwh: [T] with PUE; NaN where unknown.
+        hashprice_sigma_usd_per_ths_day, price_sigma_usd_per_kwh: [T] standard deviations of both; 0 where no
+            forecast is needed, and all 0 where not given.
     """
 
     step_h: float
     hashprice_usd_per_ths_day: Floats
     price_usd_per_kwh: Floats
+    hashprice_sigma_usd_per_ths_day: Floats = field(default_factory=lambda: np.empty(0))
+    price_sigma_usd_per_kwh: Floats = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        """Give what was left out its length."""
+        for name in ("hashprice_sigma_usd_per_ths_day", "price_sigma_usd_per_kwh"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.zeros(len(self)))
 
     def known(self) -> Horizon:
         """The steps before the first that is not known."""
         good = np.isfinite(self.hashprice_usd_per_ths_day) & np.isfinite(self.price_usd_per_kwh)
         steps = int(good.argmin()) if not good.all() else len(good)
-        return Horizon(self.step_h, self.hashprice_usd_per_ths_day[:steps], self.price_usd_per_kwh[:steps])
+        return Horizon(
+            self.step_h,
+            self.hashprice_usd_per_ths_day[:steps],
+            self.price_usd_per_kwh[:steps],
+            np.nan_to_num(self.hashprice_sigma_usd_per_ths_day[:steps]),
+            np.nan_to_num(self.price_sigma_usd_per_kwh[:steps]),
+        )
 
     def __len__(self) -> int:
         return len(self.price_usd_per_kwh)
@@ -54,6 +74,25 @@ class Horizon:
         hashprice = np.cumsum(self.hashprice_usd_per_ths_day) / count
         price = np.cumsum(self.price_usd_per_kwh) / count
         return hashprice[at], price[at]
+
+    @property
+    def certain(self) -> bool:
+        """True where no price is a forecast."""
+        return not (self.hashprice_sigma_usd_per_ths_day.any() or self.price_sigma_usd_per_kwh.any())
+
+    def sigmas_until(self, steps: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Standard deviations of `means_until`. Errors of hashprice go together, those of electricity fade."""
+        at = np.clip(steps, 1, len(self)) - 1
+        count = np.arange(1, len(self) + 1)
+        fades = float(np.exp(-self.step_h / _ERROR_FADES_H))
+        variance, together = np.empty(len(self)), 0.0
+        summed = 0.0
+        for step, sigma in enumerate(self.price_sigma_usd_per_kwh.tolist()):
+            summed += sigma * (sigma + 2.0 * fades * together)
+            together = fades * together + sigma
+            variance[step] = summed
+        hashprice = np.cumsum(self.hashprice_sigma_usd_per_ths_day) / count
+        return hashprice[at], (np.sqrt(variance) / count)[at]
 
 
 class Margins:
@@ -109,12 +148,36 @@ class Margins:
         low, high = middle - half * of(self._below), middle + half * of(self._above)
         return np.stack(np.broadcast_arrays(low, middle, high), axis=2)
 
+    def price_half(
+        self, horizon: Horizon, steps: NDArray[np.int64], over: NDArray[np.int64] | None = None
+    ) -> Floats:
+        """[N,K] half of the 80 % interval that profit has because prices are forecasts, USD/day.
+
+        Args:
+            steps: [N,K] over which it is reckoned.
+            over: [N] the candidate over which it is a gain; None for the whole profit.
+        """
+        rate, power = self.rate_ths, self.power_w
+        if over is not None:
+            rows = np.arange(len(rate))
+            rate, power = rate - rate[rows, over][:, None], power - power[rows, over][:, None]
+        hashprice, price = horizon.sigmas_until(steps)
+        return np.asarray(_HALF_80 * np.hypot(hashprice * rate, price * _KWH_PER_W_DAY * power))
+
     def _together(self, revenue: Floats, energy: Floats, half: Floats) -> Floats:
         """[N,K] correlation of the errors of rate and power that makes the interval `half` wide."""
         a, b = revenue * self._rate_half, energy * self._power_half
         with np.errstate(divide="ignore", invalid="ignore"):
             found = (a * a + b * b - half * half) / (2.0 * a * b)
         return np.clip(np.where(np.isfinite(found), found, 0.0), -0.95, 0.95)
+
+
+def widened(quantiles: Floats, half: Floats) -> Floats:
+    """Quantiles [...,3] with an error of another source, of half width `half` [...], on top."""
+    low, middle, high = np.moveaxis(quantiles, -1, 0)
+    return np.stack(
+        [middle - np.hypot(middle - low, half), middle, middle + np.hypot(high - middle, half)], axis=-1
+    )
 
 
 def _relative_half(quantiles: Floats) -> Floats:

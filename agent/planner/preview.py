@@ -115,15 +115,22 @@ def _changed(snapshot: Snapshot, text: str, name: str, how: str, value: float) -
     horizon, limits = snapshot.horizon, snapshot.limits
     scaled = value if how == "*" else value * WHAT_IF[name][1]
     if name == "price":
+        price = _moved(horizon.price_usd_per_kwh, how, scaled)
+        sigma = _doubt(horizon.price_sigma_usd_per_kwh, how, scaled)
         return replace(
-            snapshot,
-            horizon=replace(horizon, price_usd_per_kwh=_moved(horizon.price_usd_per_kwh, how, scaled)),
+            snapshot, horizon=replace(horizon, price_usd_per_kwh=price, price_sigma_usd_per_kwh=sigma)
         )
     if name == "hashprice":
         hashprice = _moved(horizon.hashprice_usd_per_ths_day, how, scaled)
         if bool((hashprice <= 0.0).any()):
             raise InputError(f"--what-if {text!r}: hashprice must stay above 0")
-        return replace(snapshot, horizon=replace(horizon, hashprice_usd_per_ths_day=hashprice))
+        sigma = _doubt(horizon.hashprice_sigma_usd_per_ths_day, how, scaled)
+        return replace(
+            snapshot,
+            horizon=replace(
+                horizon, hashprice_usd_per_ths_day=hashprice, hashprice_sigma_usd_per_ths_day=sigma
+            ),
+        )
     if name == "restarts":
         left = np.maximum(_moved(snapshot.fleet.restarts_left.astype(np.float64), how, scaled), 0.0)
         return replace(snapshot, fleet=replace(snapshot.fleet, restarts_left=left.astype(np.int64)))
@@ -146,6 +153,11 @@ def _above(text: str, value: float, how: str, by: float, least: float = 0.0) -> 
     if not moved >= least:
         raise InputError(f"--what-if {text!r}: it comes to {moved:g}, which is too little")
     return moved
+
+
+def _doubt(sigma: Floats, how: str, by: float) -> Floats:
+    """Of prices that are told there is no doubt; by a factor it grows as they do."""
+    return np.zeros_like(sigma) if how == "=" else sigma * abs(by) if how == "*" else sigma
 
 
 def _moved(values: Floats, how: str, by: float) -> Floats:

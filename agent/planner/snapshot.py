@@ -26,10 +26,11 @@ from agent.setting import Setting
 
 # Of the store's states.
 ROUND_STATE = "round"
-VERSION = 2
+VERSION = 3
 MOST_BYTES = 64 * 1024 * 1024
 _TABLE = ("shares", "stops", "loss_h", "wake_loss_h", "settle_s", "restarts", "wears", "permitted")
 _COLUMNS = ("current", "nominal")
+_PRICES = ("hashprice", "price", "hashprice_sigma", "price_sigma")
 _CURVES = ("hashrate_ths", "power_w", "chip_temp_c", "profit_usd_per_day")
 _LIMITS = ("cap_w", "cap_z", "minimum_gain_usd_per_day", "hold_h", "restart_usd")
 _TREE = ("parent", "leaf", "cap_w", "floor_w", "ramp_up_w_per_s", "ramp_down_w_per_s")
@@ -76,6 +77,8 @@ def pack(snapshot: Snapshot) -> bytes:
         "facts": np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
         "hashprice": horizon.hashprice_usd_per_ths_day,
         "price": horizon.price_usd_per_kwh,
+        "hashprice_sigma": horizon.hashprice_sigma_usd_per_ths_day,
+        "price_sigma": horizon.price_sigma_usd_per_kwh,
     }
     arrays |= {name: getattr(fleet.candidates, name) for name in (*_TABLE, *_COLUMNS)}
     arrays |= {f"curve_{name}": getattr(fleet.curves, name).astype(np.float32) for name in _CURVES}
@@ -127,6 +130,8 @@ def _build(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
         _expect(arrays[name], name, (count, width))
     for name in (*_COLUMNS, *_FLEET):
         _expect(arrays[name], name, (count,))
+    for name in _PRICES:
+        _expect(arrays[name], name, (len(arrays["price"]),))
     for name in _CURVES:
         _expect(arrays[f"curve_{name}"], name, (count, width, 3))
     if not len(settings) == len(facts["miner_ids"]) == len(facts["held_back"]) == count:
@@ -145,7 +150,7 @@ def _build(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
         at=datetime.fromisoformat(facts["at"]),
         miner_ids=tuple(facts["miner_ids"]),
         fleet=fleet,
-        horizon=Horizon(float(facts["step_h"]), arrays["hashprice"], arrays["price"]),
+        horizon=Horizon(float(facts["step_h"]), *(arrays[name] for name in _PRICES)),
         limits=_limits(facts, arrays, count),
         sources=(str(first), str(second)),
         model=str(facts["model"]),

@@ -21,11 +21,13 @@ from simulator.backtest.watching import MarketMoments, PricedAt, Watching
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 _LOOK_EVERY_S = 3 * 3600.0
+# An agent looks all the time. Here it does so, step by step, where a chip is believed this near its limit.
+_NEAR_C = 15.0
 # How far into a step telemetry is looked at, and how often an agent polls until then.
 _PART = 0.9
 _POLL_S = 60.0
 # Degrees that a chip near its limit gains for one of the air: its fans run full, and hot silicon leaks.
-_CHIP_PER_AIR = 1.2
+_CHIP_PER_AIR = 1.6
 
 
 class Beliefs(Protocol):
@@ -112,6 +114,7 @@ class LearnedCurves:
         self._corrected: Curves | None = None
         self._quiet = np.zeros(scene.count, dtype=np.bool_)
         self._looked_c = float("nan")
+        self._near = False
         self._at = scene.farm.start
         self._since_s = np.full(scene.count, -np.inf)
 
@@ -121,7 +124,7 @@ class LearnedCurves:
         began_s = grid.start_s + step * grid.step_s
         self._since_s = np.where(standing.at != self._at, began_s, self._since_s)
         self._at = standing.at
-        if step % self._look_every == self._look_every - 1:
+        if step % self._look_every == self._look_every - 1 or self._near:
             self._look(step, standing, restarted)
         self._telemetry.pass_step(step, standing, restarted)
 
@@ -138,11 +141,10 @@ class LearnedCurves:
         looked = self._corrected
         assert looked is not None
         rise = _CHIP_PER_AIR * (float(self._scene.grid.outside_c[step]) - self._looked_c)
-        if rise <= 0.0:
-            return looked
-        rows = np.arange(self._scene.count)
-        upper = looked.chip_temp_c[rows, standing.at, 2] + rise
-        if not (upper > self._scene.farm.chip_max_c).any():
+        upper = looked.chip_temp_c[:, :, 2] + max(rise, 0.0)
+        margin = np.where(self._scene.stops, -np.inf, upper).max(axis=1) - self._scene.farm.chip_max_c
+        self._near = bool((margin > -_NEAR_C).any())
+        if rise <= 0.0 or not (margin > 0.0).any():
             return looked
         return replace(looked, chip_temp_c=looked.chip_temp_c + rise)
 

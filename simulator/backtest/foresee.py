@@ -57,9 +57,19 @@ class ForecastPrices:
         now_s, times_s = float(self._times_s[step]), self._times_s[step:end]
         known = min(int(grid.known_until[step]), end)
         until_s = float(self._times_s[0] + grid.step_s * known)
-        price = self._prices.forecast(now_s, times_s, until_s).mean * grid.pue
+        outlook = self._prices.forecast(now_s, times_s, until_s)
+        price, price_sigma = outlook.mean * grid.pue, outlook.sigma * grid.pue
         # What is billed at the steps that are known, so that means over a step and gaps are the same here.
-        price[: known - step] = grid.cost_usd_per_kwh[step:known]
-        hashprice = self._hashprice.forecast(now_s, times_s).mean * (1.0 - grid.pool_fee_share)
-        hashprice[0] = grid.net_hashprice[step]
-        return Horizon(grid.step_h, np.where(np.isnan(hashprice), grid.net_hashprice[step], hashprice), price)
+        price[: known - step], price_sigma[: known - step] = grid.cost_usd_per_kwh[step:known], 0.0
+        coins = self._hashprice.forecast(now_s, times_s)
+        hashprice = coins.mean * (1.0 - grid.pool_fee_share)
+        hashprice_sigma = coins.sigma * (1.0 - grid.pool_fee_share)
+        hashprice[0], hashprice_sigma[0] = grid.net_hashprice[step], 0.0
+        unknown = np.isnan(hashprice)
+        return Horizon(
+            grid.step_h,
+            np.where(unknown, grid.net_hashprice[step], hashprice),
+            price,
+            np.where(unknown, 0.0, hashprice_sigma),
+            price_sigma,
+        )

@@ -193,6 +193,8 @@ class LearnedArgmax(Planned):
         curves, _ = beliefs.curves(step, standing)
         hashprice, price = scene.grid.net_hashprice[step], scene.grid.cost_usd_per_kwh[step]
         earning = hashprice * curves.hashrate_ths[:, :, 1] - 0.024 * price * curves.power_w[:, :, 1]
-        earning = np.where(scene.enterable & np.isfinite(earning), earning, -np.inf)
+        with np.errstate(invalid="ignore"):
+            cool = scene.stops | ~(curves.chip_temp_c[:, :, 2] > scene.farm.chip_max_c[:, None])
+        earning = np.where(scene.enterable & cool & np.isfinite(earning), earning, -np.inf)
         known = np.isfinite(earning.max(axis=1))
         return np.where(known, earning.argmax(axis=1), standing.at)

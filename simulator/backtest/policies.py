@@ -108,7 +108,10 @@ class OnOffUnit(_OnOff):
 
 @dataclass
 class HourlyArgmax:
-    """The setting that earns most in the step at hand, as if changes cost nothing; true curves are known."""
+    """The setting within the limits that earns most in the step at hand, as if changes cost nothing.
+
+    True curves are known.
+    """
 
     name: str = "hourly-argmax"
 
@@ -119,7 +122,7 @@ class HourlyArgmax:
     def decide(self, step: int, standing: Standing) -> Ints:
         """See `Policy`."""
         scene = self._scene
-        earning = np.where(scene.enterable, scene.earning(step), -np.inf)
+        earning = np.where(scene.enterable, scene.earning_within(step), -np.inf)
         best = earning.argmax(axis=1)
         return np.where(np.isfinite(earning.max(axis=1)), best, standing.at)
 
