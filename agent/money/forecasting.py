@@ -235,8 +235,11 @@ class _Learned:
         by_lead = self._by_lead[np.minimum(np.maximum(lead, 1), len(self._by_lead)) - 1]
         left = by_lead[:, :3] @ self._newest
         mean = self._usual(slots) + np.where(weekend, 5.0, -2.0) * self._weekend + left
-        sigma = np.sqrt(by_lead[:, 3] * self._slot_error[slots]) * (self._scale / self._slot_mean**0.5)
-        return mean, sigma
+        usual = np.sqrt(by_lead[:, 3] * self._slot_error[slots]) * (self._scale / self._slot_mean**0.5)
+        # A spike goes on or is over; in the mean of the two is never the price.
+        survives = np.clip(by_lead[:, 2], 0.0, 1.0)
+        spike = np.abs(self._newest[2]) * np.sqrt(survives * (1.0 - survives))
+        return mean, np.hypot(usual, spike)
 
     def _usual(self, slots: Ints) -> Floats:
         usual = self._level[slots]

@@ -189,6 +189,7 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     span = np.broadcast_to(lasts[:, None], (count, width))
     profit = _profit(margins, ahead, span, change)
     taken = np.sort(profit[rows, pick] - profit[rows, here], axis=1)
+    taken = widened(taken, margins.slope_half(ahead, span, here)[rows, pick])
     if not ahead.certain:
         taken = widened(taken, margins.price_half(ahead, span, here)[rows, pick])
         profit = widened(profit, margins.price_half(ahead, span))

@@ -19,6 +19,7 @@ from agent.planner.margins import Horizon
 from simulator.backtest.beliefs import Beliefs
 from simulator.backtest.foresee import Foresight
 from simulator.backtest.ledger import Standing
+from simulator.backtest.promises import Promises
 from simulator.backtest.scene import Scene
 from simulator.backtest.watching import PricedAt
 
@@ -59,6 +60,7 @@ class Planned:
         self._believe, self._foresee = believe, foresee
         self._options = options or PlanOptions()
         self.beliefs: Beliefs | None = None
+        self.promises = Promises()
 
     def begin(self, scene: Scene) -> None:
         """See `Policy`."""
@@ -66,6 +68,7 @@ class Planned:
         self.beliefs = self._believe(scene)
         self._foresight = self._foresee(scene)
         self._before: Ints | None = None
+        self.promises = Promises()
         lost = scene.rules.restart_h
         table = scene.farm.candidates
         hashing = ~scene.stops & scene.farm.exists
@@ -96,6 +99,7 @@ class Planned:
         if len(rows):
             found = self._decided(rows, standing, horizon, curves, priced_at)
             self._plan.keep(rows, step, found)
+            self.promises.take(step, rows, standing.at[rows], found, self._scene.grid.step_h)
             chosen[rows] = np.where(found.chosen >= 0, found.chosen, standing.at[rows])
         return chosen
 

@@ -69,6 +69,7 @@ def render(result: Mapping[str, Any]) -> str:
         _panel("Settings by month and hour", _map(result), "Mean share of rated power; the darker the more."),
         "</div>",
         _causes(result),
+        _promises(result),
         _sweep(result),
         _curves(result),
         _panel("By month", _months(result), "USD."),
@@ -194,6 +195,27 @@ def _causes(result: Mapping[str, Any]) -> str:
     )
     return _panel(
         "Regret by cause", svg.bars("Regret by cause", shares, "% of the best possible profit"), words
+    )
+
+
+def _promises(result: Mapping[str, Any]) -> str:
+    kept = result["policies"].get(_OURS, {}).get("promises")
+    if not kept:
+        return ""
+    rows = [
+        f"<tr><th scope=row>{_percent(one['from'], 0)} to {_percent(one['to'], 0)}</th>"
+        + _cells([f"{one['changes']:,}", _percent(one["confidence"], 1), _percent(one["positive"], 1)])
+        + "</tr>"
+        for one in kept["by_confidence"]
+    ]
+    words = (
+        f"Of {kept['changes']:,} changes, {_percent(kept['inside_q10_q90'], 0)} brought what their q10 to "
+        f"q90 said (80 % should), {_percent(kept['below_q10'], 0)} less (10 % should). Promised "
+        f"{_money(kept['promised_usd_per_day'])}, came {_money(kept['came_usd_per_day'])} USD/day each, "
+        "over staying, while the plan meant to keep them."
+    )
+    return _panel(
+        "What was promised, and what came", _table(("confidence", "changes", "said", "gained"), rows), words
     )
 
 

@@ -23,6 +23,7 @@ from simulator.backtest.market import Grid, MarketPlan, lay_out
 from simulator.backtest.planned import LearnedArgmax, Planned, PlanOptions
 from simulator.backtest.plots_data import plots_of
 from simulator.backtest.policies import SIMPLE, BestFixedOnOff, Oracle
+from simulator.backtest.promises import kept
 from simulator.backtest.recorded import days_of, recorded_farm
 from simulator.backtest.results import SCHEMA_VERSION, compare, figures
 from simulator.backtest.scene import Rules, Scene
@@ -148,6 +149,7 @@ def run_backtest(setup: Setup, tell: Told = lambda _what, _share: None) -> dict[
         policies[name], books[name], paths[name] = work.run(policy, scene)
         if isinstance(policy, Planned):
             policies[name]["curves"] = policy.beliefs.label if policy.beliefs is not None else ""
+            policies[name]["promises"] = kept(scene, paths[name], policy.promises)
             ours = policy if name == OURS else ours
     compare(policies)
     result: dict[str, Any] = {

@@ -76,3 +76,10 @@ def test_a_stopped_unit_does_not_look_hotter_than_predicted_for_ever() -> None:
 
 def test_a_unit_that_is_woken_has_something_to_spare() -> None:
     assert upper(seen(80.0), standing=True) == upper(seen(80.0)) + 1.5
+
+
+def test_a_unit_goes_up_by_what_it_showed() -> None:
+    # Half as much power again as when its chips were last seen: 6 C to spare for what is not known of that.
+    shown = upper(seen(80.0), power_w=4500.0)
+    assert shown == upper(seen(80.0)) + 6.0
+    assert upper(seen(80.0), power_w=2000.0) == upper(seen(80.0))
