@@ -7,7 +7,9 @@ the hottest hour of the last days is kept as it was, so that what was seen holds
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +30,15 @@ _COOLS_C_PER_DAY = 0.5
 _LIKE_THEN_C = 6.0
 # Beyond this a sensor is broken rather than a chip hot.
 _MOST_C = 30.0
+_HOTTEST_C = 125.0
 _POWER_RATIO = (0.5, 1.6)
 # To spare at the first hour after a stop, when nothing of the present air has been seen. Once it hashes, a
 # unit that turns out to be hotter is known to be.
 _WAKING_SPARE_C = 1.5
 # To spare for each doubling of what a unit drew when its chips were last seen: it goes up by what it showed.
 _FURTHER_SPARE_C = 12.0
+
+HEAT_COLUMNS = ("above_c", "at_w", "hottest_c", "hottest_w", "hottest_air_c")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,24 @@ class ChipHeat:
         """Of units that were never looked at."""
         none = np.full(count, np.nan)
         return ChipHeat(none, none, none, none, none, float("nan"))
+
+    def take(self, rows: Sequence[int | None]) -> ChipHeat:
+        """Of these rows; None is a unit that was never looked at."""
+        known = np.array([row is not None for row in rows], dtype=np.bool_)
+        at = np.array([row or 0 for row in rows], dtype=np.int64)
+
+        def of(values: Floats) -> Floats:
+            if not len(values):
+                return np.full(len(at), np.nan)
+            return np.where(known, values[at], np.nan)
+
+        columns: dict[str, Any] = {name: of(getattr(self, name)) for name in HEAT_COLUMNS}
+        return ChipHeat(**columns, seen_s=self.seen_s)
+
+    def against_others(self) -> ChipHeat:
+        """The same for other predictions: how hot a unit got stands, how far above they were does not."""
+        none = np.full(len(self.above_c), np.nan)
+        return replace(self, above_c=none, at_w=none)
 
 
 def without_present(features: Floats32) -> Floats32:
@@ -93,7 +116,11 @@ def follow(
     cooled = before + (seen - before) * (1.0 - np.exp(-hours / _FORGET_H))
     after = np.where(np.isfinite(before), np.maximum(seen, cooled), seen)
     hottest = heat.hottest_c - _COOLS_C_PER_DAY * hours / 24.0
-    new = known & np.isfinite(air_c) & ~(chip_c < hottest)
+    # Without a prediction what was seen has to be believable by itself.
+    alone = (
+        usable & ~np.isfinite(predicted_c) & (chip_c > air_c) & (chip_c < _HOTTEST_C) & (predicted_w > 0.0)
+    )
+    new = (known | alone) & np.isfinite(air_c) & ~(chip_c < hottest)
     return ChipHeat(
         np.where(known, after, heat.above_c * np.exp(-hours / _FADES_H)),
         np.where(known, predicted_w, heat.at_w),
@@ -124,6 +151,8 @@ def hotter(
     like_then = air_c >= heat.hottest_air_c - _LIKE_THEN_C
     as_then = np.minimum(air_c, heat.hottest_air_c)[:, None] + rise
     as_then = np.where(hashing & like_then[:, None], as_then, -np.inf)
+    blind = np.isnan(found[:, :, 1]) & np.isfinite(as_then)
+    found[blind] = as_then[blind][:, None]
     middle = np.fmax(found[:, :, 1], as_then)
     found += np.nan_to_num(middle - found[:, :, 1])[:, :, None]
     further = np.nan_to_num(np.maximum(_ratio(power_w, heat.at_w[:, None]) - 1.0, 0.0))

@@ -54,7 +54,9 @@ class Learner:
     def __init__(self, saved: bytes | None = None, tuning: Tuning | None = None) -> None:
         self._tuning = tuning or Tuning()
         self.problem: str | None = None
-        self._learned = Learned((), (), None, fresh(0, None, self._tuning), fresh_baselines(0))
+        self._learned = Learned(
+            (), (), None, fresh(0, None, self._tuning), fresh_baselines(0), ChipHeat.unknown(0)
+        )
         if saved is not None:
             try:
                 self._learned = from_bytes(saved, self._tuning)
@@ -62,7 +64,6 @@ class Learner:
                 self.problem = f"{error}; every unit starts at its model's curve again"
                 log.warning("%s", self.problem)
         self._count = 0
-        self._heat = ChipHeat.unknown(0)
         self._share = np.empty(0)
         self._since_s = np.empty(0)
 
@@ -100,15 +101,6 @@ class Learner:
         self._since_s = np.where(moved, at_s, self._since_s) if since_s is None else since_s
         self._share = share.copy()
         hashing = settled(frame, self._since_s, at_s)
-        self._heat = follow_heat(
-            self._heat,
-            present.chip_temp_c[:, 0, 1],
-            present.power_w[:, 0, 1],
-            columns["chip_temp_c"],
-            intake(frame),
-            hashing,
-            at_s,
-        )
         sound = hashing & ~_unsound(frame, readings)
         doubt = np.array([_POWER_DOUBT.get(source or "", np.nan) for source in frame.power_source])
         power = np.where(np.isfinite(doubt), columns["power_w"], np.nan)
@@ -118,6 +110,16 @@ class Learner:
         def whole(values: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.concatenate([values, np.full((rest, *values.shape[1:]), np.nan)])
 
+        settled_rows = np.concatenate([hashing, np.zeros(rest, dtype=np.bool_)])
+        heat = follow_heat(
+            self._learned.heat,
+            whole(present.chip_temp_c[:, 0, 1]),
+            whole(present.power_w[:, 0, 1]),
+            whole(columns["chip_temp_c"]),
+            whole(temp),
+            settled_rows,
+            at_s,
+        )
         units = update(
             self._learned.units,
             whole(share),
@@ -139,10 +141,10 @@ class Learner:
             whole(columns["rated_power_w"]),
             whole(temp),
             at_s,
-            np.concatenate([hashing, np.zeros(rest, dtype=np.bool_)]),
+            settled_rows,
         )
         units = regroup(units, self._learned.marks)
-        self._learned = replace(self._learned, units=units, baselines=baselines)
+        self._learned = replace(self._learned, units=units, baselines=baselines, heat=heat)
 
     def correct(
         self,
@@ -164,7 +166,8 @@ class Learner:
         moved = correct(self.state, shares, curves, at_c, economics, lost_hashing_h)
         power_w, hashing = moved.power_w[:, :, 1], shares >= STOP_SHARE
         standing = self._share < STOP_SHARE
-        chip_c = hotter(self._heat, moved.chip_temp_c, power_w, at_c, hashing, standing)
+        heat = self._learned.heat.take(range(self._count))
+        chip_c = hotter(heat, moved.chip_temp_c, power_w, at_c, hashing, standing)
         return replace(moved, chip_temp_c=chip_c)
 
     def explain(self, share: Floats) -> list[Explanation]:
@@ -212,7 +215,7 @@ class Learner:
         ids = tuple(unit.miner_id for unit in units)
         if old.bundle != bundle_id and old.ids:
             log.info("models changed from %s to %s: what was learned counts less", old.bundle, bundle_id)
-            old = replace(old, units=widen(old.units, _OTHER_BUNDLE))
+            old = replace(old, units=widen(old.units, _OTHER_BUNDLE), heat=old.heat.against_others())
         old = replace(old, bundle=bundle_id)
         places = {name: row for row, name in enumerate(old.ids)}
         rows: list[int | None] = []
@@ -234,12 +237,17 @@ class Learner:
         if not same:
             new_units = take(old.units, rows, None)
             new_units = regroup(new_units, kept_marks)
-            old = Learned(ids, tuple(kept_marks), bundle_id, new_units, take_rows(old.baselines, rows))
+            old = Learned(
+                ids,
+                tuple(kept_marks),
+                bundle_id,
+                new_units,
+                take_rows(old.baselines, rows),
+                old.heat.take(rows),
+            )
         self._learned = old
         if len(units) != self._count or not same:
             self._count = len(units)
-            # Chips tell within one look how hot they are: nothing is lost by beginning anew.
-            self._heat = ChipHeat.unknown(len(units))
             self._share = np.full(len(units), np.nan)
             self._since_s = np.full(len(units), at_s)
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DataError
+from agent.learning.chips import HEAT_COLUMNS, ChipHeat
 from agent.learning.decline import BaselineState, fresh_baselines
 from agent.learning.state import UNIT_FIELDS, UnitLearning, believe, fresh
 from agent.learning.tuning import Tuning
@@ -32,7 +33,7 @@ _DIGEST_BYTES = 32
 _METERED_VAR = 0.015**2
 # Evidence this strong comes from no sensor.
 _STRONGEST = 1e12
-_BASELINE = "baseline_"
+_BASELINE, _CHIPS = "baseline_", "chips_"
 # Of these NaN means that nothing was seen yet.
 _MAY_BE_NAN = ("predictor_var", "last_value", "last_share", "last_s", "open_")
 
@@ -52,6 +53,7 @@ class Learned:
     Args:
         ids, marks: of the rows.
         bundle: what the residuals are against; None is profile curves.
+        heat: what their chips showed.
     """
 
     ids: tuple[str, ...]
@@ -59,6 +61,7 @@ class Learned:
     bundle: str | None
     units: UnitLearning
     baselines: BaselineState
+    heat: ChipHeat
 
 
 def group_numbers(marks: Sequence[Mark], doubt_var: Floats) -> Ints:
@@ -81,10 +84,12 @@ def to_bytes(learned: Learned) -> bytes:
         "groups": [mark.group for mark in learned.marks],
         "boards": [mark.boards for mark in learned.marks],
         "bundle": learned.bundle,
-        "at_s": learned.units.at_s if math.isfinite(learned.units.at_s) else None,
+        "at_s": _finite(learned.units.at_s),
+        "chips_seen_s": _finite(learned.heat.seen_s),
     }
     arrays = {name: getattr(learned.units, name) for name in UNIT_FIELDS}
     arrays |= {_BASELINE + name: getattr(learned.baselines, name) for name in BaselineState.__slots__}
+    arrays |= {_CHIPS + name: getattr(learned.heat, name) for name in HEAT_COLUMNS}
     out = io.BytesIO()
     np.savez_compressed(
         out, head=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8), **arrays, allow_pickle=False
@@ -131,12 +136,35 @@ def _whole(head: dict[str, Any], arrays: dict[str, NDArray[Any]], tuning: Tuning
     _check_evidence(units)
     blank = fresh_baselines(len(ids))
     kept = {name: _like(_BASELINE + name, arrays, getattr(blank, name)) for name in BaselineState.__slots__}
-    at_s = head["at_s"]
-    units = replace(units, at_s=float("nan") if at_s is None else float(at_s))
+    units = replace(units, at_s=_moment(head["at_s"]))
     bundle = head["bundle"]
     return Learned(
-        ids, marks, None if bundle is None else _text(bundle), believe(units), BaselineState(**kept)
+        ids,
+        marks,
+        None if bundle is None else _text(bundle),
+        believe(units),
+        BaselineState(**kept),
+        _heat(head, arrays, len(ids)),
     )
+
+
+def _heat(head: dict[str, Any], arrays: dict[str, NDArray[Any]], count: int) -> ChipHeat:
+    blank = ChipHeat.unknown(count)
+    # Written before chips were followed.
+    if not any(name.startswith(_CHIPS) for name in arrays):
+        return blank
+    columns: dict[str, Any] = {
+        name: _like(_CHIPS + name, arrays, getattr(blank, name)) for name in HEAT_COLUMNS
+    }
+    return ChipHeat(**columns, seen_s=_moment(head["chips_seen_s"]))
+
+
+def _finite(at_s: float) -> float | None:
+    return at_s if math.isfinite(at_s) else None
+
+
+def _moment(at_s: float | None) -> float:
+    return float("nan") if at_s is None else float(at_s)
 
 
 def _like(name: str, arrays: dict[str, NDArray[Any]], model: NDArray[Any]) -> NDArray[Any]:
@@ -144,7 +172,7 @@ def _like(name: str, arrays: dict[str, NDArray[Any]], model: NDArray[Any]) -> ND
     if found.shape != model.shape or found.dtype != model.dtype:
         raise DataError(f"what was learned of the units: {name} has shape {found.shape}, not {model.shape}")
     known = np.isfinite(found)
-    may_be_nan = name.startswith((_BASELINE, *_MAY_BE_NAN))
+    may_be_nan = name.startswith((_BASELINE, _CHIPS, *_MAY_BE_NAN))
     if not (known.all() or (may_be_nan and (known | np.isnan(found)).all())):
         raise DataError(f"what was learned of the units: {name} holds numbers that are not finite")
     return found

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agent.learning.live import Learner, intake
-from tests.learning.site import SmallSite, reading, unit
+from tests.learning.site import NO_MONEY, SmallSite, reading, unit
 
 
 def site(count: int = 2, **more: object) -> SmallSite:
@@ -162,3 +162,30 @@ def test_a_fall_is_found_and_priced() -> None:
     assert found[0].hashrate_share == pytest.approx(-0.07, abs=0.005)
     lost_ths = farm.units[0].rated_hashrate_ths * 0.07
     assert found[0].gain_usd_per_day[1] == pytest.approx(lost_ths * 0.05, rel=0.1)
+
+
+def hottest(farm: SmallSite) -> list[float]:
+    """Upper chip temperature that each unit is believed to reach at full power."""
+    shares = np.ones((len(farm.units), 1))
+    curves = farm.learner.correct(farm.frame(1.0)[0], shares, farm.curves(shares), NO_MONEY, 0.0 * shares)
+    return [float(c) for c in curves.chip_temp_c[:, 0, 2]]
+
+
+def test_how_hot_chips_got_is_known_after_a_restart_and_of_a_unit_that_comes_back() -> None:
+    farm = site(2, columns={"chip_temp_c": np.array([92.0, 60.0])}).run(3)
+    told = hottest(farm)
+    assert told[0] > 90.0
+    again = SmallSite(Learner(farm.learner.to_bytes()), farm.units, at=farm.at, columns=farm.columns)
+    again.run(1 / 6)
+    assert hottest(again) == pytest.approx(told, abs=0.5)
+    away = SmallSite(again.learner, farm.units[1:], at=again.at, columns={"chip_temp_c": 60.0}).run(1 / 6)
+    back = SmallSite(away.learner, farm.units, at=away.at, columns={"chip_temp_c": np.nan}).run(1 / 6)
+    assert hottest(back)[0] > 90.0
+
+
+def test_another_bundle_forgets_how_far_off_the_last_was_but_not_the_hottest_hour() -> None:
+    farm = site(1, columns={"chip_temp_c": 92.0, "inlet_temp_c": 25.0}).run(3)
+    farm.bundle, farm.columns = "b", {"chip_temp_c": np.nan, "inlet_temp_c": 5.0}
+    farm.run(1 / 6)
+    assert np.isnan(farm.learner._learned.heat.above_c).all()
+    assert farm.learner._learned.heat.hottest_c[0] == pytest.approx(92.0, abs=0.1)

@@ -47,7 +47,8 @@ def test_round_trip_keeps_every_number(taught: bytes) -> None:
     second = from_bytes(Learner(taught).to_bytes(), Tuning())
     assert (first.ids, first.marks, first.bundle) == (second.ids, second.marks, second.bundle)
     assert first.marks[0].boards == ("A", "B")
-    for one, other in ((first.units, second.units), (first.baselines, second.baselines)):
+    pairs = ((first.units, second.units), (first.baselines, second.baselines), (first.heat, second.heat))
+    for one, other in pairs:
         for f in fields(one):
             np.testing.assert_array_equal(getattr(one, f.name), getattr(other, f.name))
 
