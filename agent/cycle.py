@@ -335,7 +335,13 @@ class Cycle:
         if self._demand is not None:
             measured = frame.columns["power_w"]
             draw = np.where(np.isfinite(measured), measured, estimated)
-            self._demand.observe(frame.at, float(np.nansum(draw)) * self._money.pue(frame.at))
+            # Nothing known of any miner is not 0 kW.
+            total_w = float(np.nansum(draw)) if np.isfinite(draw).any() else np.nan
+            before = (self._demand.month, self._demand.peak_kw)
+            self._demand.observe(frame.at, total_w * self._money.pue(frame.at))
+            if before != (self._demand.month, self._demand.peak_kw):
+                # A peak is paid for to the end of the month; a crash must not make it cheap again.
+                self._store.put_state(DEMAND_STATE, self._demand.to_bytes())
 
     def _learned_words(self, frame: FleetFrame) -> Sequence[str | None]:
         on = self._config.learning.enabled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from agent.config import SiteConfig
-from agent.errors import ConfigError
+from agent.errors import ConfigError, DataError
 from agent.money.config import DemandCharge
 from agent.money.demand import DemandMeter
 from agent.money.economics import Economics, profit_usd_per_day
@@ -246,6 +247,23 @@ def test_a_window_that_was_hardly_seen_is_no_peak() -> None:
     for minute, watts in ((0, 900e3), (10, float("nan")), (31, 100e3), (45, 100e3), (61, 100e3)):
         meter.observe(MONDAY + timedelta(minutes=minute), watts)
     assert meter.peak_kw == pytest.approx(100.0)
+
+
+def test_windows_begin_on_the_local_hour_where_zones_differ_by_half_of_one() -> None:
+    meter = DemandMeter(DemandCharge(usd_per_kw_month=10.0, window_minutes=60), "Asia/Kolkata")
+    # 09:00 to 10:00 there is 03:30 to 04:30 UTC; an hour of UTC holds 300 kW at most.
+    for hour, watts in ((2, 200e3), (3, 400e3), (4, 200e3), (5, 200e3)):
+        meter.observe(MONDAY + timedelta(hours=hour, minutes=30), watts)
+    assert meter.peak_kw == pytest.approx(400.0)
+
+
+@pytest.mark.parametrize("change", [{"window": [0, -1, 0]}, {"window": "no"}, {"peak_kw": "nan"}])
+def test_a_damaged_peak_is_refused(change: dict[str, object]) -> None:
+    meter = DemandMeter(DemandCharge(usd_per_kw_month=10.0), "UTC")
+    meter.observe(MONDAY, 1.0)
+    saved = json.loads(meter.to_bytes()) | change
+    with pytest.raises(DataError, match="saved demand peak"):
+        meter.restore(json.dumps(saved).encode())
 
 
 @pytest.mark.parametrize(
