@@ -48,6 +48,7 @@ from agent.pools.guard import PoolGuard
 from agent.pools.watch import PoolWatch
 from agent.records import Act, Alert, Recommendation, SettingRecord, Summary
 from agent.site import Site
+from agent.site_limits import resting_now
 from agent.store import Store
 from agent.summary import summarise
 from agent.telemetry import PollResult
@@ -93,7 +94,7 @@ class Cycle:
         self._learner = self._restore_learner()
         self.number = 0
         self.actuator = Actuator(store, site, clock, config.site.id, self._profit_of)
-        self.dispatcher = Dispatcher(self.actuator, store, site)
+        self.dispatcher = Dispatcher(self.actuator, store, site, self._resting)
         self._proposals = Proposals(store, site)
         self._demand = self._restore_demand()
 
@@ -241,6 +242,10 @@ class Cycle:
         self._desk.look(context, standings, readings, declines, self._store)
 
     # -- acting ----------------------------------------------------------------------------------
+
+    def _resting(self, now: datetime) -> Sequence[str | None]:
+        miners = [member.config for member in self._site.members]
+        return resting_now(self._config.limits, miners, now, self._config.tariff.timezone)
 
     def _watch(self, results: Sequence[PollResult]) -> None:
         busy = self.actuator.busy()

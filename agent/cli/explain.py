@@ -148,6 +148,8 @@ def _afterwards(one: Recommendation, acts: list[Act]) -> list[str]:
     if one.decided_by is not None and one.decided_at is not None:
         verdict = "rejected" if one.status == "rejected" else "approved"
         out.append(f"{verdict} by {one.decided_by}, {one.decided_at:%Y-%m-%d %H:%M} UTC")
+    if one.outcome is not None:
+        out.append(one.outcome)
     if one.advice is not None:
         out.append("nothing is ever sent to a miner for this; a person carries it out")
         return out
