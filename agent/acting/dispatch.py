@@ -1,7 +1,7 @@
 """Starts what is approved: stops all at once, other changes a few at a time, undos before anything else.
 
-What an act is and how it is judged is `agent.acting.actuation`'s; here is only when it goes out. An approval may
-come long after a proposal was weighed: what has changed since then keeps it from being sent, and is said.
+What an act is and how it is judged is `agent.acting.actuation`'s; here is only when it goes out. An approval
+may come long after a proposal was weighed: what has changed since keeps it from being sent, and is said.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ class Dispatcher:
         if after:
             last = max(after, key=lambda act: act.intended_at)
             return (
-                f"{last.target} was sent to the miner at {last.intended_at:%Y-%m-%d %H:%M} UTC, after this was "
-                "proposed; hold and restart budget are weighed anew with the next proposal"
+                f"{last.target} was sent to the miner at {last.intended_at:%Y-%m-%d %H:%M} UTC, after this "
+                "was proposed; hold and restart budget are weighed anew with the next proposal"
             )
         before = recommendation.current.setting() if recommendation.current is not None else None
         here = self._site.setting(member, member.reading) if member.error is None else None
