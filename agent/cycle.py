@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from agent.acting.confirm import Observation
 from agent.acting.dispatch import Dispatcher
 from agent.advice.desk import STATE_NAME as POOL_WORK_STATE
 from agent.advice.desk import open_desk
+from agent.advice.maintenance import lost_boards
 from agent.advice.record import Round as AdviceRound
 from agent.advice.record import Standing
 from agent.clock import Clock
@@ -49,6 +50,7 @@ from agent.pools.watch import PoolWatch
 from agent.records import Act, Alert, Recommendation, SettingRecord, Summary
 from agent.site import Site
 from agent.site_limits import resting_now
+from agent.sources.watch import PriceWatch
 from agent.store import Store
 from agent.summary import summarise
 from agent.telemetry import PollResult
@@ -61,15 +63,27 @@ _CAPABILITIES_PER_CYCLE = 50
 class Cycle:
     """Everything one site's agent knows between cycles.
 
+    Args:
+        troubles: what is wrong with the sources of prices, by source.
+
     Raises:
         ConfigError, DataError, StoreError: on creation, when the site cannot be run as configured.
     """
 
-    def __init__(self, config: SiteConfig, site: Site, store: Store, money: Money, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: SiteConfig,
+        site: Site,
+        store: Store,
+        money: Money,
+        clock: Clock,
+        troubles: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._config = config
         self._site = site
         self._store = store
         self._money = money
+        self._troubles = troubles
         self._clock = clock
         self._conditions = money.conditions(clock.now())
         self._features = self._restore_features()
@@ -87,6 +101,7 @@ class Cycle:
         ids = [member.miner_id for member in site.members]
         self._meters = SiteMeters(config.meters, names_of(config.miners), ids, clock, store.state("meters"))
         open_alerts = {alert.key: alert.text for alert in store.alerts()}
+        self._prices = PriceWatch(open_alerts)
         self._drift = DriftWatch(len(site.members), store.state("drift"), open_alerts)
         self._lake = LakeRecorder(config, store, clock, [alert.key for alert in store.alerts()])
         self._modelled_w: NDArray[np.float64] | None = None
@@ -118,7 +133,10 @@ class Cycle:
         self._note_times(results)
         self._watch_pools(results, now)
         self._watch_health(results, now)
+        for problem in self._money.refresh():
+            log.warning("%s", problem)
         self._conditions = self._money.conditions(now)
+        self._watch_prices(now)
         self._features.align([unit.miner_id for unit in units])
         self._features.observe(frame, self._conditions)
         features = self._features.compute(frame, self._conditions)
@@ -135,7 +153,7 @@ class Cycle:
         self._meter_demand(frame, estimated)
         if self._due(now):
             self._decide(units, frame, features, predictor, estimated)
-        self._advise(results, frame, estimated)
+        self._advise(results, frame, curves)
         self._proposals.approve_by_mode(now)
         self.dispatcher.start(now)
         summary = self._summarise(frame, predictor, estimated)
@@ -166,8 +184,6 @@ class Cycle:
         estimated: NDArray[np.float64],
     ) -> None:
         now = frame.at
-        for problem in self._money.refresh():
-            log.warning("%s", problem)
         measured = frame.columns["power_w"]
         hours = max(24.0, self._config.limits.minimum_hold_h)
         acts = self._store.acts(since=now - timedelta(hours=hours + 24.0), limit=100_000)
@@ -203,9 +219,7 @@ class Cycle:
         self._proposals.keep(self._round.recommendations)
         self._store.put_state(ROUND_STATE, pack(self._round.snapshot))
 
-    def _advise(
-        self, results: Sequence[PollResult], frame: FleetFrame, estimated: NDArray[np.float64]
-    ) -> None:
+    def _advise(self, results: Sequence[PollResult], frame: FleetFrame, curves: Curves) -> None:
         """What people could do that no setting does; seldom, and never sent to a miner."""
         readings = [result.reading for result in results]
         ids = [member.miner_id for member in self._site.members]
@@ -227,7 +241,12 @@ class Cycle:
             feature_hash=feature_hash(),
         )
         measured, rate = frame.columns["power_w"], frame.columns["hashrate_ths"]
-        draw = np.where(np.isfinite(measured), measured, estimated)
+        modelled = curves.power_w[:, 0, 1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            efficiency_j_th = modelled / curves.hashrate_ths[:, 0, 1]
+        # Boards that do not hash do not draw, which a curve of the whole unit cannot know.
+        part = np.array([lost_boards(reading) for reading in readings], dtype=np.bool_)
+        draw = np.where(np.isfinite(measured), measured, np.where(part, rate * efficiency_j_th, modelled))
         standings: list[Standing | None] = []
         for i, (member, reading) in enumerate(zip(self._site.members, readings, strict=True)):
             setting = self._site.setting(member, reading)
@@ -417,6 +436,11 @@ class Cycle:
             severity = "info" if found.cleared else "warning"
             self._alert(found.key, now, severity, found.words, cleared=found.cleared, miner_id=miner)
         return metered.results
+
+    def _watch_prices(self, now: datetime) -> None:
+        for found in self._prices.look({**self._troubles(), **self._money.troubles(now)}):
+            severity = "info" if found.cleared else "warning"
+            self._alert(found.key, now, severity, found.words, cleared=found.cleared)
 
     def _watch_pools(self, results: Sequence[PollResult], now: datetime) -> None:
         seen = zip(self._site.members, results, strict=True)

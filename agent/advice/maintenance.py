@@ -108,6 +108,12 @@ def repairs(
     return sorted(told, key=lambda one: (-one.gain_usd_per_day[1], one.subject))
 
 
+def lost_boards(reading: Reading | None) -> bool:
+    """True where a unit that hashes tells that boards of it do not."""
+    missing, hashing = _boards(reading)
+    return bool(missing and hashing)
+
+
 def _board_gain(context: Round, standing: Standing, share: float) -> tuple[float, float, float]:
     """q10, q50, q90 USD per day of having the boards back, which draw and hash as the others do."""
     rate, kwh = share * standing.hashrate_ths, 0.024 * share * standing.power_w

@@ -15,6 +15,7 @@ from agent.records import Act, Alert, Interval, MinerLine, Recommendation, Setti
 from agent.wording import confidence
 
 _WIDE = 170
+_ALERTS = 8
 _MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
 
 
@@ -41,8 +42,11 @@ def fleet_table(summary: Summary, alerts: Sequence[Alert] = ()) -> RenderableTyp
         parts.append(Text("~ estimated by the power model: this firmware reports no watts", style="dim"))
     colour = {"critical": "red", "warning": "yellow", "info": "cyan"}
     parts += [
-        Text(f"{a.severity}: {a.text}", style=colour[a.severity], overflow="ellipsis") for a in alerts[:5]
+        Text(f"{a.severity}: {a.text}", style=colour[a.severity], overflow="ellipsis")
+        for a in alerts[:_ALERTS]
     ]
+    if len(alerts) > _ALERTS:
+        parts.append(Text(f"and {len(alerts) - _ALERTS} more alerts, in the agent's log", style="dim"))
     return Group(*parts)
 
 
