@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agent.cli import main
 from agent.config import SiteConfig
 from agent.errors import ConfigError, DataError
 from agent.money.config import DemandCharge
@@ -278,3 +280,34 @@ def test_a_damaged_peak_is_refused(change: dict[str, object]) -> None:
 def test_a_wrong_tariff_is_named(tariff: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         site(tariff)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("tariff: {kind: series, path: no.csv}", "no.csv: cannot be read"),
+        ("market: {path: no.csv}", "no.csv: cannot be read"),
+        ("advice: {coins: no.yaml}", "no.yaml: cannot be read"),
+        (
+            "sources: [{name: a, kind: http_json, url: 'http://a', columns: {temp_c: {value: t}}, "
+            "token_file: no.token}]",
+            "sources: a: .*no.token",
+        ),
+    ],
+)
+def test_a_check_of_the_site_file_finds_what_the_agent_would_not_start_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str, words: str
+) -> None:
+    path = tmp_path / "site.yaml"
+    parts = {
+        "market": "{hashprice_usd_per_ths_day: 0.05}",
+        "tariff": "{kind: fixed, price_usd_per_kwh: 0.05}",
+    }
+    key, value = more.split(": ", 1)
+    parts[key] = value
+    lines = ["site: {id: s}", "miners: [{address: 127.0.0.1}]", *(f"{k}: {v}" for k, v in parts.items())]
+    path.write_text("\n".join(lines))
+    with pytest.raises(SystemExit) as ended:
+        main(["config", "check", str(path)])
+    assert ended.value.code == 2
+    assert re.search(words, capsys.readouterr().err)
