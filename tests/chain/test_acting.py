@@ -124,6 +124,18 @@ async def test_what_was_approved_for_a_setting_that_a_person_has_changed_since_i
         assert "at power_limit_w=3000 now and no longer at power_limit_w=3400" in said(parts, one)
 
 
+async def test_an_approval_of_what_was_taken_back_meanwhile_is_not_sent_and_says_so(tmp_path: Path) -> None:
+    spec = farm_spec(mixed()[2:3], tmp_path)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR)) as parts:
+        await parts.run(2)
+        (one,) = parts.proposed()
+        parts.store.put_recommendation(one.model_copy(update={"status": "superseded"}))
+        parts.approve(one)
+        await parts.run(1)
+        assert parts.store.acts() == []
+        assert said(parts, one) == "approved by test when it was superseded already"
+
+
 async def test_what_was_approved_waits_while_nothing_is_to_be_changed(tmp_path: Path) -> None:
     spec = farm_spec(mixed()[2:3], tmp_path)
     limits = {"minimum_hold_h": 2.0, "quiet_hours": [{"from": "12:01", "to": "12:30"}]}
