@@ -19,9 +19,7 @@ from agent.acting.confirm import Observation
 from agent.acting.dispatch import Dispatcher
 from agent.advice.desk import STATE_NAME as POOL_WORK_STATE
 from agent.advice.desk import open_desk
-from agent.advice.maintenance import lost_boards
-from agent.advice.record import Round as AdviceRound
-from agent.advice.record import Standing
+from agent.advice.site_round import round_of, standings_of
 from agent.clock import Clock
 from agent.config import SiteConfig
 from agent.deciding.decision import Round, decision_round
@@ -29,7 +27,7 @@ from agent.deciding.proposals import Proposals
 from agent.deciding.trials import trials_of
 from agent.drift.watch import DriftWatch
 from agent.errors import BundleError, DataError, StoreError
-from agent.features.streaming import FeatureState, feature_hash
+from agent.features.streaming import FeatureState
 from agent.fleet import FleetFrame, Unit, build_frame
 from agent.lake.recorder import LakeRecorder
 from agent.learning.chips import without_present
@@ -47,7 +45,7 @@ from agent.polling.health_watch import HealthWatch
 from agent.polling.mac_watch import MacWatch
 from agent.pools.guard import PoolGuard
 from agent.pools.watch import PoolWatch
-from agent.records import Act, Alert, Recommendation, SettingRecord, Summary
+from agent.records import Act, Alert, Recommendation, Summary
 from agent.site import Site
 from agent.site_limits import resting_now
 from agent.sources.watch import PriceWatch
@@ -227,36 +225,8 @@ class Cycle:
         if not self._desk.due(frame.at):
             return
         forecast = self._money.forecast(frame.at, self._config.decide.horizon_h)
-        kept = 1.0 - self._config.market.pool_fee_share
-        context = AdviceRound(
-            site_id=self._config.site.id,
-            now=frame.at,
-            stands_h=self._config.advice.stands_h,
-            hashprice_usd_per_ths_day=_mean_interval(
-                kept * forecast.hashprice_usd_per_ths_day, kept * forecast.hashprice_sigma_usd_per_ths_day
-            ),
-            price_usd_per_kwh=_mean_interval(
-                forecast.cost_usd_per_kwh, forecast.price_sigma_usd_per_kwh * forecast.pue
-            ),
-            feature_hash=feature_hash(),
-        )
-        measured, rate = frame.columns["power_w"], frame.columns["hashrate_ths"]
-        modelled = curves.power_w[:, 0, 1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            efficiency_j_th = modelled / curves.hashrate_ths[:, 0, 1]
-        # Boards that do not hash do not draw, which a curve of the whole unit cannot know.
-        part = np.array([lost_boards(reading) for reading in readings], dtype=np.bool_)
-        draw = np.where(np.isfinite(measured), measured, np.where(part, rate * efficiency_j_th, modelled))
-        standings: list[Standing | None] = []
-        for i, (member, reading) in enumerate(zip(self._site.members, readings, strict=True)):
-            setting = self._site.setting(member, reading)
-            told = setting is not None and np.isfinite(draw[i]) and rate[i] > 0.0
-            model = member.profile.key if member.profile is not None else None
-            standings.append(
-                Standing(member.miner_id, model, SettingRecord.of(setting), float(rate[i]), float(draw[i]))
-                if told and setting is not None
-                else None
-            )
+        context = round_of(self._config, forecast, frame.at)
+        standings = standings_of(self._site, readings, frame, curves)
         declines = self._learner.declines(frame, context.hashprice_usd_per_ths_day, context.price_usd_per_kwh)
         self._desk.look(context, standings, readings, declines, self._store)
 
@@ -498,12 +468,6 @@ class Cycle:
             pue=self._money.pue(conditions.at),
         )[0]
         return float(value) if np.isfinite(value) else None
-
-
-def _mean_interval(values: NDArray[np.float64], sigma: NDArray[np.float64]) -> tuple[float, float, float]:
-    """q10, q50, q90 of the mean over a horizon whose errors go together."""
-    middle, half = float(np.mean(values)), 1.2815515655446004 * float(np.mean(sigma))
-    return middle - half, middle, middle + half
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from agent.records import Recommendation
 from agent.store import Store
 from tests.chain.farms import Chain, chain, farm_spec, site_file
@@ -32,6 +34,9 @@ async def test_a_lost_board_is_advised_once_and_approving_it_sends_nothing(tmp_p
         (one,) = advice(parts.store, "proposed")
         assert one.type == "maintenance"
         assert one.gain_usd_per_day.q10 > 0.0
+        # It reports no watts, and its lost board draws none.
+        assert one.expected_current is not None
+        assert one.expected_current.power_w.q50 == pytest.approx(2.0 / 3.0 * 3250.0, rel=0.08)
         assert one.steps
         before = len(parts.store.acts())
         parts.approve(one)
