@@ -49,11 +49,11 @@ def standings_of(
     """
     measured, rate = frame.columns["power_w"], frame.columns["hashrate_ths"]
     modelled = curves.power_w[:, 0, 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        efficiency_j_th = modelled / curves.hashrate_ths[:, 0, 1]
     # Boards that do not hash do not draw, which a curve of the whole unit cannot know.
     part = np.array([lost_boards(reading) for reading in readings], dtype=np.bool_)
-    draw = np.where(np.isfinite(measured), measured, np.where(part, rate * efficiency_j_th, modelled))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        modelled = np.where(part, modelled * rate / curves.hashrate_ths[:, 0, 1], modelled)
+    draw = np.where(np.isfinite(measured), measured, modelled)
     found: list[Standing | None] = []
     for i, (member, reading) in enumerate(zip(site.members, readings, strict=True)):
         setting = site.setting(member, reading)

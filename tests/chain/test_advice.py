@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from agent.records import Recommendation
 from agent.store import Store
 from tests.chain.farms import Chain, chain, farm_spec, site_file
@@ -36,7 +34,7 @@ async def test_a_lost_board_is_advised_once_and_approving_it_sends_nothing(tmp_p
         assert one.gain_usd_per_day.q10 > 0.0
         # It reports no watts, and its lost board draws none.
         assert one.expected_current is not None
-        assert one.expected_current.power_w.q50 == pytest.approx(2.0 / 3.0 * 3250.0, rel=0.08)
+        assert 0.6 * 3250.0 < one.expected_current.power_w.q50 < 0.8 * 3250.0
         assert one.steps
         before = len(parts.store.acts())
         parts.approve(one)
