@@ -108,10 +108,16 @@ def repairs(
     return sorted(told, key=lambda one: (-one.gain_usd_per_day[1], one.subject))
 
 
-def lost_boards(reading: Reading | None) -> bool:
-    """True where a unit that hashes tells that boards of it do not."""
+def rate_of_the_rest(reading: Reading | None) -> float | None:
+    """TH/s of the boards that hash, where a unit lost others; None where it lost none or does not tell.
+
+    The unit's own rate is a mean that still holds what the lost boards did.
+    """
     missing, hashing = _boards(reading)
-    return bool(missing and hashing)
+    rates = [board.hashrate_ths for board in hashing]
+    if not missing or not rates or any(rate is None for rate in rates):
+        return None
+    return sum(rate for rate in rates if rate is not None)
 
 
 def _board_gain(context: Round, standing: Standing, share: float) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.advice.coins import Z80
-from agent.advice.maintenance import lost_boards
+from agent.advice.maintenance import rate_of_the_rest
 from agent.advice.record import Round, Standing
 from agent.config import SiteConfig
 from agent.features.streaming import feature_hash
@@ -49,8 +49,10 @@ def standings_of(
     """
     measured, rate = frame.columns["power_w"], frame.columns["hashrate_ths"]
     modelled = curves.power_w[:, 0, 1]
+    rest = np.array([rate_of_the_rest(reading) for reading in readings], dtype=np.float64)
+    part = np.isfinite(rest)
+    rate = np.where(part, np.fmin(rate, rest), rate)
     # Boards that do not hash do not draw, which a curve of the whole unit cannot know.
-    part = np.array([lost_boards(reading) for reading in readings], dtype=np.bool_)
     with np.errstate(divide="ignore", invalid="ignore"):
         modelled = np.where(part, modelled * rate / curves.hashrate_ths[:, 0, 1], modelled)
     draw = np.where(np.isfinite(measured), measured, modelled)
