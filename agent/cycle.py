@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,8 +19,7 @@ from agent.acting.confirm import Observation
 from agent.acting.dispatch import Dispatcher
 from agent.advice.desk import STATE_NAME as POOL_WORK_STATE
 from agent.advice.desk import open_desk
-from agent.advice.record import Round as AdviceRound
-from agent.advice.record import Standing
+from agent.advice.site_round import round_of, standings_of
 from agent.clock import Clock
 from agent.config import SiteConfig
 from agent.deciding.decision import Round, decision_round
@@ -28,7 +27,7 @@ from agent.deciding.proposals import Proposals
 from agent.deciding.trials import trials_of
 from agent.drift.watch import DriftWatch
 from agent.errors import BundleError, DataError, StoreError
-from agent.features.streaming import FeatureState, feature_hash
+from agent.features.streaming import FeatureState
 from agent.fleet import FleetFrame, Unit, build_frame
 from agent.lake.recorder import LakeRecorder
 from agent.learning.chips import without_present
@@ -46,8 +45,10 @@ from agent.polling.health_watch import HealthWatch
 from agent.polling.mac_watch import MacWatch
 from agent.pools.guard import PoolGuard
 from agent.pools.watch import PoolWatch
-from agent.records import Act, Alert, Recommendation, SettingRecord, Summary
+from agent.records import Act, Alert, Recommendation, Summary
 from agent.site import Site
+from agent.site_limits import resting_now
+from agent.sources.watch import PriceWatch
 from agent.store import Store
 from agent.summary import summarise
 from agent.telemetry import PollResult
@@ -60,15 +61,27 @@ _CAPABILITIES_PER_CYCLE = 50
 class Cycle:
     """Everything one site's agent knows between cycles.
 
+    Args:
+        troubles: what is wrong with the sources of prices, by source.
+
     Raises:
         ConfigError, DataError, StoreError: on creation, when the site cannot be run as configured.
     """
 
-    def __init__(self, config: SiteConfig, site: Site, store: Store, money: Money, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: SiteConfig,
+        site: Site,
+        store: Store,
+        money: Money,
+        clock: Clock,
+        troubles: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._config = config
         self._site = site
         self._store = store
         self._money = money
+        self._troubles = troubles
         self._clock = clock
         self._conditions = money.conditions(clock.now())
         self._features = self._restore_features()
@@ -86,6 +99,7 @@ class Cycle:
         ids = [member.miner_id for member in site.members]
         self._meters = SiteMeters(config.meters, names_of(config.miners), ids, clock, store.state("meters"))
         open_alerts = {alert.key: alert.text for alert in store.alerts()}
+        self._prices = PriceWatch(open_alerts)
         self._drift = DriftWatch(len(site.members), store.state("drift"), open_alerts)
         self._lake = LakeRecorder(config, store, clock, [alert.key for alert in store.alerts()])
         self._modelled_w: NDArray[np.float64] | None = None
@@ -93,7 +107,7 @@ class Cycle:
         self._learner = self._restore_learner()
         self.number = 0
         self.actuator = Actuator(store, site, clock, config.site.id, self._profit_of)
-        self.dispatcher = Dispatcher(self.actuator, store, site)
+        self.dispatcher = Dispatcher(self.actuator, store, site, self._resting)
         self._proposals = Proposals(store, site)
         self._demand = self._restore_demand()
 
@@ -117,7 +131,10 @@ class Cycle:
         self._note_times(results)
         self._watch_pools(results, now)
         self._watch_health(results, now)
+        for problem in self._money.refresh():
+            log.warning("%s", problem)
         self._conditions = self._money.conditions(now)
+        self._watch_prices(now)
         self._features.align([unit.miner_id for unit in units])
         self._features.observe(frame, self._conditions)
         features = self._features.compute(frame, self._conditions)
@@ -134,7 +151,7 @@ class Cycle:
         self._meter_demand(frame, estimated)
         if self._due(now):
             self._decide(units, frame, features, predictor, estimated)
-        self._advise(results, frame, estimated)
+        self._advise(results, frame, curves)
         self._proposals.approve_by_mode(now)
         self.dispatcher.start(now)
         summary = self._summarise(frame, predictor, estimated)
@@ -165,8 +182,6 @@ class Cycle:
         estimated: NDArray[np.float64],
     ) -> None:
         now = frame.at
-        for problem in self._money.refresh():
-            log.warning("%s", problem)
         measured = frame.columns["power_w"]
         hours = max(24.0, self._config.limits.minimum_hold_h)
         acts = self._store.acts(since=now - timedelta(hours=hours + 24.0), limit=100_000)
@@ -202,9 +217,7 @@ class Cycle:
         self._proposals.keep(self._round.recommendations)
         self._store.put_state(ROUND_STATE, pack(self._round.snapshot))
 
-    def _advise(
-        self, results: Sequence[PollResult], frame: FleetFrame, estimated: NDArray[np.float64]
-    ) -> None:
+    def _advise(self, results: Sequence[PollResult], frame: FleetFrame, curves: Curves) -> None:
         """What people could do that no setting does; seldom, and never sent to a miner."""
         readings = [result.reading for result in results]
         ids = [member.miner_id for member in self._site.members]
@@ -212,35 +225,16 @@ class Cycle:
         if not self._desk.due(frame.at):
             return
         forecast = self._money.forecast(frame.at, self._config.decide.horizon_h)
-        kept = 1.0 - self._config.market.pool_fee_share
-        context = AdviceRound(
-            site_id=self._config.site.id,
-            now=frame.at,
-            stands_h=self._config.advice.stands_h,
-            hashprice_usd_per_ths_day=_mean_interval(
-                kept * forecast.hashprice_usd_per_ths_day, kept * forecast.hashprice_sigma_usd_per_ths_day
-            ),
-            price_usd_per_kwh=_mean_interval(
-                forecast.cost_usd_per_kwh, forecast.price_sigma_usd_per_kwh * forecast.pue
-            ),
-            feature_hash=feature_hash(),
-        )
-        measured, rate = frame.columns["power_w"], frame.columns["hashrate_ths"]
-        draw = np.where(np.isfinite(measured), measured, estimated)
-        standings: list[Standing | None] = []
-        for i, (member, reading) in enumerate(zip(self._site.members, readings, strict=True)):
-            setting = self._site.setting(member, reading)
-            told = setting is not None and np.isfinite(draw[i]) and rate[i] > 0.0
-            model = member.profile.key if member.profile is not None else None
-            standings.append(
-                Standing(member.miner_id, model, SettingRecord.of(setting), float(rate[i]), float(draw[i]))
-                if told and setting is not None
-                else None
-            )
+        context = round_of(self._config, forecast, frame.at)
+        standings = standings_of(self._site, readings, frame, curves)
         declines = self._learner.declines(frame, context.hashprice_usd_per_ths_day, context.price_usd_per_kwh)
         self._desk.look(context, standings, readings, declines, self._store)
 
     # -- acting ----------------------------------------------------------------------------------
+
+    def _resting(self, now: datetime) -> Sequence[str | None]:
+        miners = [member.config for member in self._site.members]
+        return resting_now(self._config.limits, miners, now, self._config.tariff.timezone)
 
     def _watch(self, results: Sequence[PollResult]) -> None:
         busy = self.actuator.busy()
@@ -335,7 +329,13 @@ class Cycle:
         if self._demand is not None:
             measured = frame.columns["power_w"]
             draw = np.where(np.isfinite(measured), measured, estimated)
-            self._demand.observe(frame.at, float(np.nansum(draw)) * self._money.pue(frame.at))
+            # Nothing known of any miner is not 0 kW.
+            total_w = float(np.nansum(draw)) if np.isfinite(draw).any() else np.nan
+            before = (self._demand.month, self._demand.peak_kw)
+            self._demand.observe(frame.at, total_w * self._money.pue(frame.at))
+            if before != (self._demand.month, self._demand.peak_kw):
+                # A peak is paid for to the end of the month; a crash must not make it cheap again.
+                self._store.put_state(DEMAND_STATE, self._demand.to_bytes())
 
     def _learned_words(self, frame: FleetFrame) -> Sequence[str | None]:
         on = self._config.learning.enabled
@@ -407,6 +407,11 @@ class Cycle:
             self._alert(found.key, now, severity, found.words, cleared=found.cleared, miner_id=miner)
         return metered.results
 
+    def _watch_prices(self, now: datetime) -> None:
+        for found in self._prices.look({**self._troubles(), **self._money.troubles(now)}):
+            severity = "info" if found.cleared else "warning"
+            self._alert(found.key, now, severity, found.words, cleared=found.cleared)
+
     def _watch_pools(self, results: Sequence[PollResult], now: datetime) -> None:
         seen = zip(self._site.members, results, strict=True)
         for found in self._pools.look((member.miner_id, result.reading) for member, result in seen):
@@ -463,12 +468,6 @@ class Cycle:
             pue=self._money.pue(conditions.at),
         )[0]
         return float(value) if np.isfinite(value) else None
-
-
-def _mean_interval(values: NDArray[np.float64], sigma: NDArray[np.float64]) -> tuple[float, float, float]:
-    """q10, q50, q90 of the mean over a horizon whose errors go together."""
-    middle, half = float(np.mean(values)), 1.2815515655446004 * float(np.mean(sigma))
-    return middle - half, middle, middle + half
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

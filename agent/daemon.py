@@ -87,12 +87,13 @@ class Agent:
         catalogue = Catalogue.load(self._config.hardware_dir)
         check_overrides(self._config, catalogue)
         site = Site(self._config, catalogue, self._clock)
-        cycle = Cycle(self._config, site, store, Economics(self._config), self._clock)
+        fetching = self._fetching()
+        troubles = fetching.troubles if fetching is not None else dict
+        cycle = Cycle(self._config, site, store, Economics(self._config), self._clock, troubles)
         left = cycle.actuator.recover()
         if left:
             log.warning("%d acts were left open by the last run and are being resolved by reading", len(left))
         uplink = self._uplink(store)
-        fetching = self._fetching()
         fetch = asyncio.create_task(fetching.run()) if fetching is not None else None
         scheduler = AsyncIOScheduler(timezone=UTC)
         now = datetime.now(UTC)

@@ -128,7 +128,8 @@ class Recommendation(Record):
 
     Of type coin_switch, pool_switch and maintenance it carries `advice`, and `proposed` is the setting in
     force (of several miners the commonest), because nothing is ever sent for it. `schema_version` 2 brought
-    `advice`; a reader of version 1 sees such a record as one that leaves the setting as it is.
+    `advice`; a reader of version 1 sees such a record as one that leaves the setting as it is. `outcome` says
+    why one that was approved was not sent.
     """
 
     schema_version: Annotated[int, Field(ge=1)] = 1
@@ -153,6 +154,7 @@ class Recommendation(Record):
     decided_by: str | None = None
     decided_at: AwareDatetime | None = None
     advice: Advice | None = None
+    outcome: Text | None = None
 
     @property
     def changes_setting(self) -> bool:

@@ -136,3 +136,10 @@ def rests(
             for i in np.flatnonzero(concerned):
                 reason[i] = words
     return Rests(may_change, off, tuple(reason))
+
+
+def resting_now(
+    limits: LimitsConfig, miners: Sequence[MinerConfig], now: datetime, timezone: str = "UTC"
+) -> tuple[str | None, ...]:
+    """[N] Why each miner may not be changed at `now`, or None: quiet hours or maintenance."""
+    return rests(limits, miners, power_tree(limits, miners), now, 1.0, 1, timezone).reason

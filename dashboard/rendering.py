@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlalchemy.orm import Session
 
 from agent import __version__
+from agent.wording import confidence, quantity, setting
 from dashboard import readmodel, wording
 from dashboard.charts import Scale
 from dashboard.errors import DashboardError
@@ -40,10 +41,10 @@ def _environment() -> jinja2.Environment:
         wording.usd,
         wording.gain,
         wording.percent,
-        wording.confidence,
+        confidence,
         wording.hashrate,
         wording.power,
-        wording.setting,
+        setting,
         wording.change_from,
         wording.change_to,
         wording.choice,
@@ -56,7 +57,7 @@ def _environment() -> jinja2.Environment:
         wording.tone,
         wording.short_id,
         wording.power_source,
-        wording.quantity,
+        quantity,
     )
     env.filters.update({word.__name__: word for word in words})
     env.filters["path"] = lambda text: quote(str(text), safe="")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from agent.records import Alternative, Recommendation, SettingRecord
+from agent.records import Alternative, Recommendation
+from agent.wording import setting
 
 DASH = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
@@ -27,19 +28,6 @@ _STATES: dict[str, tuple[str, str]] = {
     "intended": ("Intended", "busy"),
     "sent": ("Sent", "busy"),
 }
-
-_UNITS = (
-    ("_usd_per_ths_day", "USD per TH/s and day"),
-    ("_usd_per_kwh", "USD/kWh"),
-    ("_usd_per_day", "USD/day"),
-    ("_usd_per_btc", "USD/BTC"),
-    ("_j_th", "J/TH"),
-    ("_ths", "TH/s"),
-    ("_w", "W"),
-    ("_c", "\N{DEGREE SIGN}C"),
-    ("_h", "h"),
-    ("_s", "s"),
-)
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -71,11 +59,6 @@ def percent(value: float | None, digits: int = 0) -> str:
     return DASH if value is None else f"{number(100.0 * value, digits)} %"
 
 
-def confidence(value: float) -> str:
-    """A probability as a percentage that never claims certainty."""
-    return "> 99 %" if value > 0.995 else "< 1 %" if value < 0.005 else f"{100.0 * value:.0f} %"
-
-
 def hashrate(value_ths: float | None) -> str:
     """`104.2 TH/s`, `2.41 PH/s`, `1.20 EH/s`."""
     if value_ths is None:
@@ -92,22 +75,6 @@ def power(value_w: float | None) -> str:
     if value_w >= 1e6:
         return f"{value_w / 1e6:,.2f} MW"
     return f"{value_w / 1e3:,.2f} kW" if value_w >= 1e3 else f"{value_w:,.0f} W"
-
-
-def setting(value: SettingRecord | None) -> str:
-    """A setting as a person says it: `3,000 W`, `low power mode`, `stop`."""
-    if value is None:
-        return "unknown"
-    amount = value.value
-    if isinstance(amount, int | float):
-        shown = f"{amount:,.1f}".removesuffix(".0")
-        return {
-            "power_limit_w": f"{shown} W",
-            "power_percent": f"{shown} % power",
-            "hashrate_percent": f"{shown} % hashrate",
-            "frequency_percent": f"{shown} % frequency",
-        }.get(value.knob, f"{value.knob} {shown}")
-    return "stop" if amount is None else f"{amount} mode"
 
 
 def change_from(value: Recommendation) -> str:
@@ -153,14 +120,6 @@ def moment(at: datetime | None) -> str:
 def iso(at: datetime) -> str:
     """For the `datetime` attribute."""
     return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def quantity(name: str) -> str:
-    """A field's name with its unit set apart: `power_w` is `power, W`."""
-    for ending, unit in _UNITS:
-        if name.endswith(ending) and name != ending.lstrip("_"):
-            return f"{name.removesuffix(ending).replace('_', ' ')}, {unit}"
-    return name.replace("_", " ")
 
 
 def state(name: str) -> str:

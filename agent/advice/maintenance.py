@@ -108,6 +108,18 @@ def repairs(
     return sorted(told, key=lambda one: (-one.gain_usd_per_day[1], one.subject))
 
 
+def rate_of_the_rest(reading: Reading | None) -> float | None:
+    """TH/s of the boards that hash, where a unit lost others; None where it lost none or does not tell.
+
+    The unit's own rate is a mean that still holds what the lost boards did.
+    """
+    missing, hashing = _boards(reading)
+    rates = [board.hashrate_ths for board in hashing]
+    if not missing or not rates or any(rate is None for rate in rates):
+        return None
+    return sum(rate for rate in rates if rate is not None)
+
+
 def _board_gain(context: Round, standing: Standing, share: float) -> tuple[float, float, float]:
     """q10, q50, q90 USD per day of having the boards back, which draw and hash as the others do."""
     rate, kwh = share * standing.hashrate_ths, 0.024 * share * standing.power_w

@@ -61,7 +61,7 @@ class PoolLedger:
                     str(url): PoolWork(**{k: float(v) for k, v in one.items()})
                     for url, one in document["work"].items()
                 }
-                self._at_s = document["at_s"]
+                self._at_s = float(document["at_s"]) if document["at_s"] is not None else None
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DataError(f"saved pool work cannot be used: {error}") from error
 
@@ -138,5 +138,11 @@ def active_url(reading: Reading | None) -> str | None:
 
 def _active(reading: Reading | None) -> Pool | None:
     pools = reading.pools if reading is not None and reading.pools is not None else ()
-    active = [pool for pool in pools if pool.active]
-    return active[0] if len(active) == 1 else None
+    if any(pool.active is not None for pool in pools):
+        active = [pool for pool in pools if pool.active]
+        return active[0] if len(active) == 1 else None
+    # Stock Antminers do not say which: they hash for the first of their pools that lives.
+    living = [pool for pool in pools if pool.state == "alive" and pool.priority is not None]
+    living.sort(key=lambda pool: pool.priority or 0)
+    clear = len(living) == 1 or (len(living) > 1 and living[0].priority != living[1].priority)
+    return living[0] if clear else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,14 +13,17 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from agent.advice.desk import open_desk
 from agent.config import MinerConfig, SiteConfig, load_site, read_secret
 from agent.devices.families import FAMILIES
-from agent.errors import ConfigError
+from agent.errors import ConfigError, DataError
 from agent.hardware.bounds import Bounds
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.effective import check_overrides, effective_bounds, overrides_for
 from agent.hardware.jsonschema import schema_text, site_schema
 from agent.hardware.profile import HardwareProfile
+from agent.money.economics import Economics
+from agent.sources.config import WithSecret
 
 HELP = """Check a site file and show what it means.
 
@@ -52,7 +56,7 @@ def check_site(
         bool, typer.Option("--json", help="Print one JSON document and nothing else.")
     ] = False,
 ) -> None:
-    """Load a site file, read its secrets, check its bounds, and list each miner with mode and bounds.
+    """Load a site file with its secrets and files, check bounds, and list each miner with mode and bounds.
 
     No miner is contacted. Exits with 2 when the agent could not run with this file.
 
@@ -61,7 +65,7 @@ def check_site(
     config = load_site(site)
     catalogue = Catalogue.load(config.hardware_dir)
     check_overrides(config, catalogue, site)
-    problems = _secret_problems(config)
+    problems = [*_secret_problems(config), *_file_problems(config)]
     lines = [_line(config, miner, catalogue) for miner in config.miners]
     warnings = _warnings(config)
     if as_json:
@@ -139,6 +143,24 @@ def _secret_problems(config: SiteConfig) -> list[str]:
             read_secret(config.dashboard.token_file, config.dashboard.systemd_credential)
         except ConfigError as error:
             problems.append(f"dashboard: {error}")
+    for source in config.sources:
+        if isinstance(source, WithSecret) and source.has_token:
+            try:
+                read_secret(source.token_file, source.systemd_credential)
+            except ConfigError as error:
+                problems.append(f"sources: {source.name}: {error}")
+    return problems
+
+
+def _file_problems(config: SiteConfig) -> list[str]:
+    """Files of prices, weather and coins without which the agent would not start."""
+    problems = []
+    opens: tuple[Callable[[], object], ...] = (lambda: Economics(config), lambda: open_desk(config, None))
+    for opened in opens:
+        try:
+            opened()
+        except (ConfigError, DataError) as error:
+            problems.append(str(error))
     return problems
 
 

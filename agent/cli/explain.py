@@ -13,6 +13,7 @@ from agent.cli.stored import site_store
 from agent.errors import InputError
 from agent.records import Act, Recommendation
 from agent.store import Store
+from agent.wording import confidence, quantity, setting
 
 _NEAR = 3
 
@@ -63,17 +64,17 @@ def words(one: Recommendation, acts: list[Act]) -> list[str]:
         "",
         f"Why: {why.summary}.",
         f"Expected gain {gain.q50:+.2f} USD/day, 80 % interval {gain.q10:+.2f} to {gain.q90:+.2f}; "
-        f"the probability that it is above 0 is {100 * one.confidence:.0f} %.",
+        f"the probability that it is above 0 is {confidence(one.confidence)}.",
         *_expected(one),
         f"Judged over {why.prices_from:%Y-%m-%d %H:%M} to {why.prices_to:%Y-%m-%d %H:%M} UTC; "
         f"it stands until {one.expires_at:%Y-%m-%d %H:%M} UTC.",
         f"Model: {why.model}{fallback}; feature table {why.feature_hash[:16]}",
         "",
         "Inputs:",
-        *(f"  {name}: {_value(value)}" for name, value in why.inputs.items()),
+        *(f"  {quantity(name)}: {_value(value)}" for name, value in why.inputs.items()),
         "Considered instead:",
         *(
-            f"  {a.label or a.setting}: {a.profit_usd_per_day:+.2f} USD/day; {a.reason}"
+            f"  {a.label or setting(a.setting)}: {a.profit_usd_per_day:+.2f} USD/day; {a.reason}"
             for a in why.alternatives
         ),
     ]
@@ -96,11 +97,12 @@ def _unknown(identifier: str, store: Store) -> str:
 
 def _what(one: Recommendation) -> str:
     advice = one.advice
+    unit = f"{one.miner_id} ({one.model or 'unknown model'})"
     if advice is None:
-        return f"{one.miner_id} ({one.model or 'unknown model'}): from {one.current} to {one.proposed}"
+        return f"{unit}: from {setting(one.current)} to {setting(one.proposed)}"
     count = len(advice.miners)
-    whom = f"{count} miners" if count > 1 else f"{one.miner_id} ({one.model or 'unknown model'})"
-    return f"{whom}: from {advice.now} to {advice.then}; the setting stays {one.proposed}"
+    whom = f"{count} miners" if count > 1 else unit
+    return f"{whom}: from {advice.now} to {advice.then}; no setting changes"
 
 
 def _expected(one: Recommendation) -> list[str]:
@@ -115,26 +117,35 @@ def _expected(one: Recommendation) -> list[str]:
 
 def _turning_points(one: Recommendation) -> list[str]:
     """Where the choice turns, all else as it was; only about, for fee and cooling scale prices a little."""
-    lines = []
     inputs, before, after = one.why.inputs, one.expected_current, one.expected
-    price, hashprice = inputs.get("price_usd_per_kwh"), inputs.get("hashprice_usd_per_ths_day")
-    gain = one.gain_usd_per_day.q50
-    if before is not None and isinstance(price, float) and isinstance(hashprice, float):
-        kwh = 0.024 * (after.power_w.q50 - before.power_w.q50)
-        rate = after.hashrate_ths.q50 - before.hashrate_ths.q50
-        if abs(kwh) > 1e-6 and price + gain / kwh > 0.0:
-            lines.append(_turns("electricity", price, price + gain / kwh, "USD/kWh"))
-        if abs(rate) > 1e-6 and hashprice - gain / rate > 0.0:
-            lines.append(
-                _turns("hashprice", 1000.0 * hashprice, 1000.0 * (hashprice - gain / rate), "USD/PH/day")
-            )
-    if one.why.alternatives and before is not None:
-        best = max(one.why.alternatives, key=lambda other: other.profit_usd_per_day)
-        short = after.profit_usd_per_day.q50 - best.profit_usd_per_day
-        lines.append(f"the next best, {best.label or best.setting}, is {short:.2f} USD/day behind")
-    lines.append(
-        f"a gain whose lower bound ({one.gain_usd_per_day.q10:+.2f} USD/day) no longer pays for the change"
-    )
+    gain = one.gain_usd_per_day
+    best = max(one.why.alternatives, key=lambda other: other.profit_usd_per_day, default=None)
+    lines = []
+    if gain.q50 <= 0.0:
+        # It is no price that asks for it.
+        asks = "; ".join(one.why.binds) if one.type == "curtailment" else ""
+        lines.append(f"more room under what binds: {asks}" if asks else "it is not made for what it earns")
+    else:
+        price, hashprice = inputs.get("price_usd_per_kwh"), inputs.get("hashprice_usd_per_ths_day")
+        if before is not None and isinstance(price, float) and isinstance(hashprice, float):
+            kwh = 0.024 * (after.power_w.q50 - before.power_w.q50)
+            rate = after.hashrate_ths.q50 - before.hashrate_ths.q50
+            if abs(kwh) > 1e-6 and price + gain.q50 / kwh > 0.0:
+                lines.append(_turns("electricity", price, price + gain.q50 / kwh, "USD/kWh"))
+            if abs(rate) > 1e-6 and hashprice - gain.q50 / rate > 0.0:
+                then = hashprice - gain.q50 / rate
+                lines.append(_turns("hashprice", 1000.0 * hashprice, 1000.0 * then, "USD/PH/day"))
+    if best is not None and before is not None:
+        short, name = (
+            after.profit_usd_per_day.q50 - best.profit_usd_per_day,
+            best.label or setting(best.setting),
+        )
+        if short >= 0.0:
+            lines.append(f"the next best, {name}, is {short:.2f} USD/day behind")
+        else:
+            lines.append(f"{name} would earn {-short:.2f} USD/day more if nothing stood in its way")
+    if gain.q50 > 0.0:
+        lines.append(f"a gain whose lower bound ({gain.q10:+.2f} USD/day) no longer pays for the change")
     return lines
 
 
@@ -148,11 +159,13 @@ def _afterwards(one: Recommendation, acts: list[Act]) -> list[str]:
     if one.decided_by is not None and one.decided_at is not None:
         verdict = "rejected" if one.status == "rejected" else "approved"
         out.append(f"{verdict} by {one.decided_by}, {one.decided_at:%Y-%m-%d %H:%M} UTC")
+    if one.outcome is not None:
+        out.append(one.outcome)
     if one.advice is not None:
         out.append("nothing is ever sent to a miner for this; a person carries it out")
         return out
     for act in acts:
-        out.append(f"act {act.id}: {act.target}, {act.status}; sent: {act.sent or 'nothing'}")
+        out.append(f"act {act.id}: {setting(act.target)}, {act.status}; sent: {act.sent or 'nothing'}")
         if act.outcome is not None:
             out.append(f"  telemetry: {act.outcome}")
         expected = act.expected

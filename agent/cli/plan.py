@@ -135,10 +135,10 @@ def _plot(snapshot: Snapshot, then: Course) -> RenderableType:
     width = max(1, _PLOT_WIDTH // len(price))
     out = Text()
     for name, values, low, unit, style in (
-        ("price", price, min(float(price.min()), 0.0), "USD/kWh", "magenta"),
-        ("power", then.power_w / 1000.0, 0.0, "kW", "cyan"),
+        ("price with cooling", price, min(float(price.min()), 0.0), "USD/kWh", "magenta"),
+        ("power of the miners", then.power_w / 1000.0, 0.0, "kW", "cyan"),
     ):
-        high = max(float(values.max()), low + 1e-9)
+        high = max(float(values.max()), 0.0, low + 1e-9)
         labels = {_PLOT_ROWS - 1: f"{high:,.4g}", 0: f"{low:,.4g}"}
         for level in range(_PLOT_ROWS - 1, -1, -1):
             out.append(f"{labels.get(level, ''):>9} ┤" if level in labels else f"{'':>9} │", style="dim")

@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.records import Act, Alert, Interval, MinerLine, Recommendation, SettingRecord, Summary
+from agent.wording import confidence
 
 _WIDE = 170
+_ALERTS = 8
 _MAC = re.compile(r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
 
 
@@ -40,8 +42,11 @@ def fleet_table(summary: Summary, alerts: Sequence[Alert] = ()) -> RenderableTyp
         parts.append(Text("~ estimated by the power model: this firmware reports no watts", style="dim"))
     colour = {"critical": "red", "warning": "yellow", "info": "cyan"}
     parts += [
-        Text(f"{a.severity}: {a.text}", style=colour[a.severity], overflow="ellipsis") for a in alerts[:5]
+        Text(f"{a.severity}: {a.text}", style=colour[a.severity], overflow="ellipsis")
+        for a in alerts[:_ALERTS]
     ]
+    if len(alerts) > _ALERTS:
+        parts.append(Text(f"and {len(alerts) - _ALERTS} more alerts, in the agent's log", style="dim"))
     return Group(*parts)
 
 
@@ -136,18 +141,24 @@ def recommendations_table(found: Sequence[Recommendation], now: datetime) -> Tab
     table.add_column("sure", justify="right")
     table.add_column("expires", justify="right")
     for one in found:
-        minutes = (one.expires_at - now).total_seconds() / 60.0
+        count = len(one.advice.miners) if one.advice is not None else 1
+        several = count if count > 1 else None
+        left_s = (one.expires_at - now).total_seconds()
         table.add_row(
             Text(one.id),
             one.status,
-            Text(_brief(one.miner_id)),
+            Text(_brief(one.miner_id) if several is None else f"{several} miners"),
             short(one.current) if one.advice is None else one.advice.now,
             short(one.proposed) if one.advice is None else one.advice.then,
             _interval(one.gain_usd_per_day),
-            f"{100 * one.confidence:.0f} %",
-            f"{minutes:.0f} min" if one.status == "proposed" and minutes > 0 else "",
+            confidence(one.confidence),
+            _left(left_s) if one.status == "proposed" and left_s > 0 else "",
         )
     return table
+
+
+def _left(seconds: float) -> str:
+    return f"{seconds / 60.0:.0f} min" if seconds < 2.5 * 3600.0 else f"{seconds / 3600.0:.0f} h"
 
 
 def acts_table(acts: Sequence[Act]) -> Table:

@@ -50,7 +50,12 @@ class Proposals:
             if recommendation is None or recommendation.status != "proposed":
                 status = recommendation.status if recommendation is not None else "unknown here"
                 log.warning("%s by %s came too late: %s", decision.recommendation_id, decision.by, status)
-                self._store.decision_taken(decision.recommendation_id)
+                with self._store.together():
+                    if recommendation is not None and status in ("superseded", "expired"):
+                        words = f"{decision.verdict} by {decision.by} when it was {status} already"
+                        words = words if recommendation.outcome is None else recommendation.outcome
+                        self._store.put_recommendation(recommendation.model_copy(update={"outcome": words}))
+                    self._store.decision_taken(decision.recommendation_id)
                 continue
             decided = recommendation.model_copy(
                 update={"status": decision.verdict, "decided_by": decision.by, "decided_at": decision.at}

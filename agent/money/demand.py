@@ -64,12 +64,16 @@ class DemandMeter:
                 self._add(since_s, at_s, kw)
             else:
                 self._close(at_s)
+        else:
+            # After a restart: the window that was open then may be over by now.
+            self._close(at_s)
         self._enter(at_s)
         self._last = (at_s, power_w / 1000.0)
 
     def to_bytes(self) -> bytes:
-        """The month and its peak, for the next start."""
-        return json.dumps({"month": self.month, "peak_kw": self.peak_kw}).encode()
+        """The month, its peak and what was seen of the window that is open, for the next start."""
+        window = [self._window, self._seen_s, self._kws] if self._window is not None else None
+        return json.dumps({"month": self.month, "peak_kw": self.peak_kw, "window": window}).encode()
 
     def restore(self, saved: bytes) -> None:
         """Go on from what `to_bytes` gave.
@@ -80,11 +84,17 @@ class DemandMeter:
         try:
             state = json.loads(saved)
             month, peak_kw = str(state["month"]), float(state["peak_kw"])
-        except (ValueError, KeyError, TypeError) as error:
+            window = state.get("window")
+            begins, seen_s, kws = (float(value) for value in window) if window is not None else (0.0,) * 3
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"saved demand peak: cannot be read: {error}") from error
         if not (np.isfinite(peak_kw) and peak_kw >= 0.0):
             raise DataError(f"saved demand peak: {peak_kw} kW cannot be")
+        if not (np.isfinite([begins, seen_s, kws]).all() and 0.0 <= seen_s <= self._window_s and kws >= 0.0):
+            raise DataError(f"saved demand peak: {kws} kWs in {seen_s} s of a window cannot be")
         self.month, self.peak_kw = month, peak_kw
+        if window is not None:
+            self._window, self._seen_s, self._kws = begins, seen_s, kws
 
     def _add(self, from_s: float, to_s: float, kw: float) -> None:
         while from_s < to_s:
@@ -97,7 +107,8 @@ class DemandMeter:
             self._close(from_s)
 
     def _enter(self, at_s: float) -> None:
-        begins = at_s // self._window_s * self._window_s
+        second = float(self._local.of(np.array([at_s])).second[0])
+        begins = float(round(at_s - second % self._window_s))
         if self._window != begins:
             self._window, self._seen_s, self._kws = begins, 0.0, 0.0
             month = datetime.fromtimestamp(begins, UTC).astimezone(self._local.zone).strftime("%Y-%m")

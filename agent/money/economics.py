@@ -77,6 +77,13 @@ class Economics:
         sources = (self._market, self._tariff, self._cooling)
         return [problem for source in sources if (problem := source.refresh())]
 
+    def troubles(self, now: datetime) -> dict[str, str]:
+        """Words for people where a price is unknown or a fallback: by `electricity` and `hashprice`."""
+        at = np.array([now.timestamp()], dtype=np.float64)
+        tariff, market = self._tariff.at(at, now).trouble, self._market.at(at, now).trouble
+        found = {"electricity": tariff, "hashprice": market}
+        return {name: f"{name}: {words}" for name, words in found.items() if words is not None}
+
     def conditions(self, now: datetime) -> Conditions:
         """What holds now; NaN where a source is stale."""
         at = np.array([now.timestamp()], dtype=np.float64)

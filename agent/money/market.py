@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -26,12 +26,14 @@ class Outcome:
         sigma: [S] its standard deviation; 0 for a fixed one, NaN where unknown.
         price_usd_per_btc: [S] the last known, NaN where unknown.
         words: where they come from, naming any fallback in use.
+        trouble: why hashprice is a fallback or unknown, None where it is neither.
     """
 
     hashprice: Floats
     sigma: Floats
     price_usd_per_btc: Floats
     words: str
+    trouble: str | None = None
 
 
 class Market:
@@ -78,8 +80,9 @@ class Market:
             words = f"{self._feed.name} {old if np.isfinite(age_h) else 'has no rows yet'}"
             fallback = self._config.fallback_usd_per_ths_day
             if fallback is None:
-                return Outcome(unknown, unknown, coins, words)
-            return self._flat(fallback, coins, f"{words}; the fallback of {fallback:g} USD/TH/day holds")
+                return Outcome(unknown, unknown, coins, words, f"{words}; no miner is moved")
+            words += f"; the fallback of {fallback:g} USD/TH/day holds"
+            return replace(self._flat(fallback, coins, words), trouble=words)
         outlook = self._forecaster.forecast(now.timestamp(), times_s, market.adjustment)
         words = f"{self._feed.name} of {age_h:.0f} h ago, held over the horizon"
         if (outlook.mean != hashprice).any() and market.adjustment is not None:

@@ -42,12 +42,14 @@ class Priced:
         sigma_usd_per_kwh: [S] standard deviation; 0 where known, NaN where unknown.
         known_until_s: Unix seconds up to which prices are no forecast; infinite for a table.
         words: where they come from, naming any fallback in use.
+        trouble: why they are a fallback or unknown, None where they are neither.
     """
 
     usd_per_kwh: Floats
     sigma_usd_per_kwh: Floats
     known_until_s: float
     words: str
+    trouble: str | None = None
 
 
 class _Kind(Protocol):
@@ -105,7 +107,7 @@ class Tariff:
             if paid.any():
                 price = price + paid
                 words += f", and up to {paid.max():g} USD/kWh paid for not drawing"
-        return Priced(price, priced.sigma_usd_per_kwh, priced.known_until_s, words)
+        return Priced(price, priced.sigma_usd_per_kwh, priced.known_until_s, words, priced.trouble)
 
 
 class When:
@@ -246,9 +248,10 @@ class _ByTime:
         fallback = self._config.fallback_usd_per_kwh
         if fallback is None:
             unknown = np.full(len(times_s), np.nan)
-            return Priced(unknown, unknown, now_s, trouble)
+            return Priced(unknown, unknown, now_s, trouble, f"{trouble}; no miner is moved")
         prices, sigma = np.full(len(times_s), fallback), np.zeros(len(times_s))
-        return Priced(prices, sigma, now_s, f"{trouble}; the fallback of {fallback:g} USD/kWh holds")
+        words = f"{trouble}; the fallback of {fallback:g} USD/kWh holds"
+        return Priced(prices, sigma, now_s, words, words)
 
 
 def _seconds(text: str) -> int:

@@ -31,11 +31,11 @@ def binding_words(row: int, fleet: Fleet, limits: Limits, plan: Plan) -> list[st
             words.append(f"gain not sure enough: lower bound {gain[0]:+.2f}, needs {least:+.2f} USD/day")
     place = plan.bound_by[row]
     if place is not None and fleet.held_back[row] is None:
-        words.append(_limit(place, plan.bound_how[row], limits))
+        words.append(limit_words(place, plan.bound_how[row], limits))
     return words
 
 
-def _limit(place: str, how: str | None, limits: Limits) -> str:
+def limit_words(place: str, how: str | None, limits: Limits) -> str:
     """Words for what limits the power of a place."""
     whose = "site power" if place == SITE else f"{place}: power"
     if how is not None and how != "cap":

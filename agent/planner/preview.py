@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import InputError
+from agent.money.prices import PRICE_RANGE_USD_PER_KWH
 from agent.planner.decide import Fleet, Plan
 from agent.planner.margins import Horizon, Margins
 from agent.planner.snapshot import Snapshot
@@ -18,7 +19,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _Z80 = 1.2815515655446004
-_CHANGE = re.compile(r"^\s*(?P<name>[a-z_]+)\s*(?P<how>=|\*|\+|-)\s*(?P<value>-?\d+(\.\d+)?)\s*$")
+_CHANGE = re.compile(r"^\s*(?P<name>[a-z_]+)\s*(?P<how>=|\*|\+|-)\s*(?P<value>-?(\d+(\.\d*)?|\.\d+))\s*$")
 # What may be asked for, its unit, and by how much its number is multiplied inside.
 WHAT_IF = {
     "price": ("USD/kWh, with PUE", 1.0),
@@ -117,6 +118,9 @@ def _changed(snapshot: Snapshot, text: str, name: str, how: str, value: float) -
     if name == "price":
         price = _moved(horizon.price_usd_per_kwh, how, scaled)
         sigma = _doubt(horizon.price_sigma_usd_per_kwh, how, scaled)
+        low, high = PRICE_RANGE_USD_PER_KWH
+        if bool((price < low).any() | (price > high).any()):
+            raise InputError(f"--what-if {text!r}: a price must stay between {low:g} and {high:g} USD/kWh")
         return replace(
             snapshot, horizon=replace(horizon, price_usd_per_kwh=price, price_sigma_usd_per_kwh=sigma)
         )
@@ -132,26 +136,40 @@ def _changed(snapshot: Snapshot, text: str, name: str, how: str, value: float) -
             ),
         )
     if name == "restarts":
+        if how == "=":
+            _above(text, 0.0, how, value)
         left = np.maximum(_moved(snapshot.fleet.restarts_left.astype(np.float64), how, scaled), 0.0)
         return replace(snapshot, fleet=replace(snapshot.fleet, restarts_left=left.astype(np.int64)))
     if name == "hold":
-        return replace(snapshot, limits=replace(limits, hold_h=_above(text, limits.hold_h, how, scaled)))
+        hold_h = _above(text, limits.hold_h, how, scaled)
+        return replace(snapshot, limits=replace(limits, hold_h=hold_h))
     if name == "gain":
         least = _above(text, limits.minimum_gain_usd_per_day, how, scaled)
         return replace(snapshot, limits=replace(limits, minimum_gain_usd_per_day=least))
     if limits.site is None:
-        return replace(snapshot, limits=replace(limits, cap_w=_above(text, limits.cap_w, how, scaled, 1.0)))
+        return replace(snapshot, limits=replace(limits, cap_w=_cap_w(text, limits.cap_w, how, scaled)))
     tree = limits.site.tree
     cap_w = tree.cap_w.copy()
-    cap_w[0] = _above(text, float(cap_w[0]), how, scaled, 1.0)
+    cap_w[0] = _cap_w(text, float(cap_w[0]), how, scaled)
     site = replace(limits.site, tree=replace(tree, cap_w=cap_w))
     return replace(snapshot, limits=replace(limits, site=site))
 
 
-def _above(text: str, value: float, how: str, by: float, least: float = 0.0) -> float:
+def _cap_w(text: str, value_w: float, how: str, by: float) -> float:
+    if how != "=" and not np.isfinite(value_w):
+        raise InputError(f"--what-if {text!r}: the site has no cap yet; write cap=NUMBER, in kW")
+    moved_w = float(_moved(np.array([value_w]), how, by)[0])
+    if not moved_w >= 1.0:
+        raise InputError(
+            f"--what-if {text!r}: the cap comes to {moved_w / 1000.0:g} kW; it must stay above 0"
+        )
+    return moved_w
+
+
+def _above(text: str, value: float, how: str, by: float) -> float:
     moved = float(_moved(np.array([value]), how, by)[0])
-    if not moved >= least:
-        raise InputError(f"--what-if {text!r}: it comes to {moved:g}, which is too little")
+    if not moved >= 0.0:
+        raise InputError(f"--what-if {text!r}: it comes to {moved:g}; it must not fall below 0")
     return moved
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from agent.fleet import Unit
 from agent.money.conditions import Forecast
-from agent.planner.binds import binding_words
+from agent.planner.binds import binding_words, limit_words
 from agent.planner.decide import Fleet, Plan
 from agent.planner.limits import Limits
 from agent.records import (
@@ -103,7 +103,7 @@ def _one(row: int, unit: Unit, fleet: Fleet, plan: Plan, limits: Limits, context
             unit, target, float(table.settle_s[row, column]), restarts=bool(table.restarts[row, column])
         ),
         why=Why(
-            summary=_words(row, column, here, fleet, plan, context),
+            summary=_words(row, column, here, fleet, plan, limits, context),
             inputs=_inputs(row, here, unit, fleet, plan, context),
             alternatives=_alternatives(row, column, here, fleet, plan, binds),
             binds=binds,
@@ -116,14 +116,20 @@ def _one(row: int, unit: Unit, fleet: Fleet, plan: Plan, limits: Limits, context
     )
 
 
-def _words(row: int, column: int, here: int, fleet: Fleet, plan: Plan, context: Context) -> str:
+def _words(
+    row: int, column: int, here: int, fleet: Fleet, plan: Plan, limits: Limits, context: Context
+) -> str:
     curves, table = fleet.curves, fleet.candidates
     price, hashprice = _means(row, plan, context)
     before, after = curves.power_w[row, here, 1], curves.power_w[row, column, 1]
     rate_before, rate_after = curves.hashrate_ths[row, here, 1], curves.hashrate_ths[row, column, 1]
     money = f"at {price:.3f} USD/kWh and {1000.0 * hashprice:.1f} USD/PH/day"
     if plan.curtailed[row]:
-        return f"the site's power cap asks for {before - after:.0f} W less here"
+        place = plan.bound_by[row]
+        limit = (
+            limit_words(place, plan.bound_how[row], limits) if place is not None else "a limit of the site"
+        )
+        return f"{limit} asks for {before - after:.0f} W less here"
     if table.stops[row, column]:
         j_th = before / rate_before if rate_before > 0 else float("nan")
         return f"{j_th:.1f} J/TH costs more than it earns {money}"

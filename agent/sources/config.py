@@ -66,7 +66,7 @@ class _Source(StrictModel):
         return value
 
 
-class _WithSecret(_Source):
+class WithSecret(_Source):
     """A source that may need a token, as a header or as a query parameter."""
 
     token_file: Path | None = None
@@ -118,7 +118,7 @@ class Mapping(StrictModel):
         return self
 
 
-class HttpJsonSource(_WithSecret):
+class HttpJsonSource(WithSecret):
     """Any JSON over HTTP, price or market-chart APIs alike: for every column, where its values stand."""
 
     kind: Literal["http_json"]
@@ -133,7 +133,7 @@ class MempoolSource(_Source):
     url: Url = "https://mempool.space"
 
 
-class EntsoeSource(_WithSecret):
+class EntsoeSource(WithSecret):
     """Day-ahead prices of a bidding zone from the ENTSO-E transparency platform; `scale` makes USD of EUR."""
 
     kind: Literal["entsoe"]
@@ -188,7 +188,7 @@ def anchor_sources(sources: Sequence[SourceConfig], folder: Path) -> list[Source
     """The same sources with relative paths taken from `folder`."""
     return [
         source.model_copy(update={"token_file": folder / source.token_file})
-        if isinstance(source, _WithSecret) and source.token_file is not None
+        if isinstance(source, WithSecret) and source.token_file is not None
         else source
         for source in sources
     ]

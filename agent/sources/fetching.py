@@ -34,6 +34,7 @@ from agent.sources.web import Web, as_json
 
 log = logging.getLogger(__name__)
 _KEEP_S = 70 * 86400.0
+_FAILURES_TO_TELL = 3
 _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 30.0, 3600.0
 
 
@@ -89,6 +90,14 @@ class Fetching:
         self._secrets = {source.name: _secret(source) for source in sources}
         self._pace = {source.name: _Pace(clock.now()) for source in sources}
         self._problems: dict[str, str] = {}
+
+    def troubles(self) -> dict[str, str]:
+        """Words for people, by source that has failed several times in a row."""
+        return {
+            f"source-{name}": f"source {name}: {problem}; tried {self._pace[name].failures} times"
+            for name, problem in self._problems.items()
+            if self._pace[name].failures >= _FAILURES_TO_TELL
+        }
 
     @property
     def problems(self) -> Mapping[str, str]:

@@ -162,6 +162,72 @@ def test_an_unknown_market_here_or_there_advises_nothing() -> None:
     assert coin_switch(book, coins, "BTC", [standing()], None, NOW) is None
 
 
+def bch_gain(
+    price: float = 600.0,
+    difficulty: float = 1e12,
+    swing: float = 0.01,
+    hold_h: float = 72.0,
+    lost_min: float = 5.0,
+    **changes: object,
+) -> tuple[float, float]:
+    """Lower end and middle of what leaving BTC for BCH brings 100 TH/s, however small it is."""
+    days = np.arange(39, -1, -1)
+    times = NOW.timestamp() - 86400.0 * days.astype(np.float64)
+    nothing = Series(np.empty(0), np.empty(0), 0.0)
+    prices = price * np.exp(swing * (days % 2))
+    theirs = MarketSeries(nothing, Series(times, prices, 2e5), Series(times, np.full(40, difficulty), 2e5))
+    rules = SwitchRules(minimum_gain_share=0.0, hold_h=hold_h, lost_min=lost_min)
+    coins = CoinsFile(switch=rules, coins=[coin("BTC"), coin("BCH", **changes)])  # type: ignore[arg-type]
+    found = coin_switch(
+        coin_book(coins, {"BTC": quiet(0.03), "BCH": theirs}, GUARD, NOW),
+        coins,
+        "BTC",
+        [standing()],
+        None,
+        NOW,
+    )
+    assert found is not None
+    return found.gain_usd_per_day[0], found.gain_usd_per_day[1]
+
+
+def test_the_whole_of_a_switch_by_hand() -> None:
+    # 10^12 * 86400 / (10^12 * 2^32) * 3.125 * 600 = 0.037718 USD per TH/s and day; the walk of 3 days lies
+    # 1.2816 * 0.01 * sqrt(3 / 3) off, and 5 minutes are 1/288 of a day.
+    gross = 86400.0 / 2**32 * 3.125 * 600.0
+    net = gross * 0.99 * 0.98 * 0.97 * 0.96
+    low, middle = bch_gain(
+        orphan_share=0.01,
+        payout_risk_share=0.02,
+        exchange_cost_share=0.03,
+        pools=[CoinPool(url="stratum+tcp://bch.pool.example:3333", fee_share=0.04)],
+    )
+    assert gross == pytest.approx(0.037718, abs=1e-6)
+    assert middle == pytest.approx(100.0 * 0.03 * (net / 0.03 - 1.0 - 1.0 / 288.0 / 3.0), rel=1e-4)
+    assert low == pytest.approx(100.0 * 0.03 * (net / 0.03 * np.exp(-0.012816) - 1.0 - 1 / 864), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("worse", "middle_moves"),
+    [
+        ({"price": 590.0}, True),
+        ({"difficulty": 1.02e12}, True),
+        ({"orphan_share": 0.02}, True),
+        ({"payout_risk_share": 0.02}, True),
+        ({"exchange_cost_share": 0.02}, True),
+        ({"pools": [CoinPool(url="stratum+tcp://bch.pool.example:3333", fee_share=0.02)]}, True),
+        ({"lost_min": 60.0}, True),
+        ({"swing": 0.05}, False),
+        ({"hold_h": 24.0}, True),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_every_cost_and_risk_makes_a_switch_worth_less(worse: dict[str, object], middle_moves: bool) -> None:
+    low, middle = bch_gain()
+    less_low, less_middle = bch_gain(**worse)  # type: ignore[arg-type]
+    assert less_low < low or worse == {"hold_h": 24.0}
+    assert (less_middle < middle) is middle_moves
+
+
 def test_prices_in_another_currency_advise_the_same() -> None:
     book = CoinBook(("A", "B"), np.full((31, 2), 1.0) * [0.05, 0.06], np.ones(2), ("u", "v"))
     gain, sure = switch_gain(book.net, 0, np.array([0.0, 0.01]), 72.0, 5.0)

@@ -107,6 +107,24 @@ def test_a_difficulty_that_cannot_be_true_is_unknown() -> None:
     assert np.isnan(effectiveness({A: work(2.0, 1e8)}, [A], 100).ratio[0])
 
 
+@pytest.mark.parametrize(
+    ("states", "priorities", "found"),
+    [
+        (("alive", "alive"), (0, 1), A),
+        (("dead", "alive"), (0, 1), B),
+        (("alive", "alive"), (1, 0), B),
+        (("alive", "alive"), (0, 0), None),
+        (("dead", "dead"), (0, 1), None),
+        (("alive", None), (None, 1), None),
+    ],
+)
+def test_where_no_pool_is_said_to_be_active_it_is_the_first_that_lives(
+    states: tuple[str | None, str | None], priorities: tuple[int | None, int | None], found: str | None
+) -> None:
+    pools = tuple(Pool(u, state=s, priority=p) for u, s, p in zip((A, B), states, priorities, strict=True))
+    assert active_url(Reading(pools=pools)) == found
+
+
 def test_two_active_pools_are_no_answer() -> None:
     assert active_url(Reading(pools=(Pool(A, active=True), Pool(B, active=True)))) is None
     assert active_url(reading(A, 1)) == A

@@ -105,6 +105,65 @@ async def test_what_was_approved_before_another_change_of_the_miner_is_not_sent(
         await parts.cycle.dispatcher.finish()
         assert [act.id for act in parts.store.acts()] == ["by-another-way"]
         assert status(parts, one) == "superseded"
+        assert "hold and restart budget are weighed anew" in said(parts, one)
+
+
+async def test_what_was_approved_for_a_setting_that_a_person_has_changed_since_is_not_sent(
+    tmp_path: Path,
+) -> None:
+    spec = farm_spec([{**mixed()[2], "initial": {"power_limit_w": 3400.0}}], tmp_path)
+    clock = ManualClock(NOON)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR), clock) as parts:
+        one = await approved(parts)
+        (machine,) = parts.farm.machines.values()
+        machine.set_power_limit(3000.0)
+        await parts.run(1)
+        await parts.cycle.dispatcher.finish()
+        assert parts.store.acts() == []
+        assert status(parts, one) == "superseded"
+        assert "at power_limit_w=3000 now and no longer at power_limit_w=3400" in said(parts, one)
+
+
+async def test_an_approval_of_what_was_taken_back_meanwhile_is_not_sent_and_says_so(tmp_path: Path) -> None:
+    spec = farm_spec(mixed()[2:3], tmp_path)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR)) as parts:
+        await parts.run(2)
+        (one,) = parts.proposed()
+        parts.store.put_recommendation(one.model_copy(update={"status": "superseded"}))
+        parts.approve(one)
+        await parts.run(1)
+        assert parts.store.acts() == []
+        assert said(parts, one) == "approved by test when it was superseded already"
+
+
+async def test_what_was_approved_waits_while_nothing_is_to_be_changed(tmp_path: Path) -> None:
+    spec = farm_spec(mixed()[2:3], tmp_path)
+    limits = {"minimum_hold_h": 2.0, "quiet_hours": [{"from": "12:01", "to": "12:30"}]}
+    longer = {"interval_s": 60.0, "recommendation_ttl_s": 7200.0}
+    clock = ManualClock(NOON)
+    path = site_file(spec, tmp_path, tariff=DEAR, limits=limits, decide=longer)
+    async with chain(spec, path, clock) as parts:
+        one = await approved(parts)
+        await parts.run(20, 60.0)
+        await parts.cycle.dispatcher.finish()
+        assert parts.store.acts() == []
+        assert status(parts, one) == "approved"
+        await parts.run(12, 60.0)
+        await parts.cycle.dispatcher.finish()
+        (act,) = parts.store.acts()
+        assert act.recommendation_id == one.id
+        assert act.intended_at.minute >= 30
+
+
+async def test_what_waits_for_quiet_hours_to_end_until_it_expires_says_so(tmp_path: Path) -> None:
+    spec = farm_spec(mixed()[2:3], tmp_path)
+    limits = {"minimum_hold_h": 2.0, "quiet_hours": [{"from": "12:01", "to": "18:00"}]}
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR, limits=limits)) as parts:
+        one = await approved(parts)
+        await parts.run(2)
+        await parts.run(1, 3600.0)
+        assert parts.store.acts() == []
+        assert (status(parts, one), said(parts, one)) == ("expired", "not sent: quiet hours")
 
 
 async def test_an_approval_that_cannot_be_written_is_taken_up_later(
@@ -263,3 +322,10 @@ def status(parts: Chain, one: Recommendation) -> str:
     found = parts.store.recommendation(one.id)
     assert found is not None
     return found.status
+
+
+def said(parts: Chain, one: Recommendation) -> str:
+    """Why a recommendation was not sent."""
+    found = parts.store.recommendation(one.id)
+    assert found is not None and found.outcome is not None
+    return found.outcome

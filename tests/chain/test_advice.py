@@ -32,6 +32,9 @@ async def test_a_lost_board_is_advised_once_and_approving_it_sends_nothing(tmp_p
         (one,) = advice(parts.store, "proposed")
         assert one.type == "maintenance"
         assert one.gain_usd_per_day.q10 > 0.0
+        # It reports no watts, and its lost board draws none.
+        assert one.expected_current is not None
+        assert 0.6 * 3250.0 < one.expected_current.power_w.q50 < 0.8 * 3250.0
         assert one.steps
         before = len(parts.store.acts())
         parts.approve(one)

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from agent.records import Interval, SettingRecord
+from agent.wording import confidence, quantity, setting
 from dashboard import wording
 from dashboard.charts import ProfitPoint, Scale, nice_range, profit_chart
 from tests.dashboard.serving import NOW
@@ -81,7 +82,7 @@ def test_a_gain_carries_its_sign() -> None:
     ],
 )
 def test_a_setting_is_worded(knob: str, value: float | str | None, shown: str) -> None:
-    assert wording.setting(SettingRecord(knob=knob, value=value)) == shown
+    assert setting(SettingRecord(knob=knob, value=value)) == shown
 
 
 @pytest.mark.parametrize(
@@ -101,8 +102,8 @@ def test_an_age_is_worded(seconds: float, shown: str) -> None:
     ],
 )
 def test_a_field_is_worded_with_its_unit(name: str, shown: str) -> None:
-    assert wording.quantity(name) == shown
+    assert quantity(name) == shown
 
 
 def test_a_probability_never_claims_certainty() -> None:
-    assert [wording.confidence(p) for p in (0.0, 0.5, 0.999, 1.0)] == ["< 1 %", "50 %", "> 99 %", "> 99 %"]
+    assert [confidence(p) for p in (0.0, 0.5, 0.999, 1.0)] == ["< 1 %", "50 %", "> 99 %", "> 99 %"]

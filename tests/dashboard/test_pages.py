@@ -201,6 +201,15 @@ async def test_a_recommendation_page_tells_the_whole_why(running: Running, fille
         assert words in html
 
 
+async def test_what_was_approved_and_not_sent_says_why(running: Running, filled: SampleSite) -> None:
+    words = "not sent: the miner is at 2,500 W now"
+    late = filled.recommendation(0, NOW, status="superseded", outcome=words)
+    assert (await running.deliver([filled.envelope(late)])).status_code == 200
+    assert "Not sent: the miner is at 2,500 W now." in await page(
+        running, "/sites/quarry/recommendations/rec-0"
+    )
+
+
 async def test_the_api_describes_itself_to_who_is_signed_in_only(running: Running) -> None:
     async with running.client() as client:
         assert (await client.get("/api/openapi.json")).status_code == 303

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agent.cli import main
 from agent.config import SiteConfig
-from agent.errors import ConfigError
+from agent.errors import ConfigError, DataError
 from agent.money.config import DemandCharge
 from agent.money.demand import DemandMeter
 from agent.money.economics import Economics, profit_usd_per_day
@@ -248,6 +251,23 @@ def test_a_window_that_was_hardly_seen_is_no_peak() -> None:
     assert meter.peak_kw == pytest.approx(100.0)
 
 
+def test_windows_begin_on_the_local_hour_where_zones_differ_by_half_of_one() -> None:
+    meter = DemandMeter(DemandCharge(usd_per_kw_month=10.0, window_minutes=60), "Asia/Kolkata")
+    # 09:00 to 10:00 there is 03:30 to 04:30 UTC; an hour of UTC holds 300 kW at most.
+    for hour, watts in ((2, 200e3), (3, 400e3), (4, 200e3), (5, 200e3)):
+        meter.observe(MONDAY + timedelta(hours=hour, minutes=30), watts)
+    assert meter.peak_kw == pytest.approx(400.0)
+
+
+@pytest.mark.parametrize("change", [{"window": [0, -1, 0]}, {"window": "no"}, {"peak_kw": "nan"}])
+def test_a_damaged_peak_is_refused(change: dict[str, object]) -> None:
+    meter = DemandMeter(DemandCharge(usd_per_kw_month=10.0), "UTC")
+    meter.observe(MONDAY, 1.0)
+    saved = json.loads(meter.to_bytes()) | change
+    with pytest.raises(DataError, match="saved demand peak"):
+        meter.restore(json.dumps(saved).encode())
+
+
 @pytest.mark.parametrize(
     ("tariff", "words"),
     [
@@ -260,3 +280,34 @@ def test_a_window_that_was_hardly_seen_is_no_peak() -> None:
 def test_a_wrong_tariff_is_named(tariff: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         site(tariff)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("tariff: {kind: series, path: no.csv}", "no.csv: cannot be read"),
+        ("market: {path: no.csv}", "no.csv: cannot be read"),
+        ("advice: {coins: no.yaml}", "no.yaml: cannot be read"),
+        (
+            "sources: [{name: a, kind: http_json, url: 'http://a', columns: {temp_c: {value: t}}, "
+            "token_file: no.token}]",
+            "sources: a: .*no.token",
+        ),
+    ],
+)
+def test_a_check_of_the_site_file_finds_what_the_agent_would_not_start_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str, words: str
+) -> None:
+    path = tmp_path / "site.yaml"
+    parts = {
+        "market": "{hashprice_usd_per_ths_day: 0.05}",
+        "tariff": "{kind: fixed, price_usd_per_kwh: 0.05}",
+    }
+    key, value = more.split(": ", 1)
+    parts[key] = value
+    lines = ["site: {id: s}", "miners: [{address: 127.0.0.1}]", *(f"{k}: {v}" for k, v in parts.items())]
+    path.write_text("\n".join(lines))
+    with pytest.raises(SystemExit) as ended:
+        main(["config", "check", str(path)])
+    assert ended.value.code == 2
+    assert re.search(words, capsys.readouterr().err)

@@ -100,15 +100,30 @@ def test_another_price_is_planned_for() -> None:
     assert path("price*2.5") == [LOW, LOW]
     assert path("price + 0.03") == [LOW, LOW]
     assert path("hashprice=10") == [STOP, STOP]
+    assert path("price=.05") == [LOW, LOW]
     assert path("price=0.05", "hashprice*2") == [FULL, FULL]
     assert path("cap=2.1") == [LOW, LOW]
 
 
 @pytest.mark.parametrize(
-    "text", ["price", "price=", "prize=1", "price=a", "hashprice=0", "cap=0", "hold-1", "price==1"]
+    ("text", "words"),
+    [
+        ("price", "for example price=0.09"),
+        ("price=", "for example price=0.09"),
+        ("prize=1", "price .USD/kWh, with PUE.; hashprice"),
+        ("price=a", "write NAME=NUMBER"),
+        ("price==1", "write NAME=NUMBER"),
+        ("price=90", "between -5 and 25 USD/kWh"),
+        ("hashprice=0", "stay above 0"),
+        ("cap=0", "comes to 0 kW"),
+        ("cap=-4", "comes to -4 kW"),
+        ("cap*0.9", "no cap yet; write cap=NUMBER, in kW"),
+        ("hold-1", "not fall below 0"),
+        ("restarts=-1", "not fall below 0"),
+    ],
 )
-def test_what_cannot_be_asked_is_said(text: str) -> None:
-    with pytest.raises(InputError, match="--what-if"):
+def test_what_cannot_be_asked_is_said(text: str, words: str) -> None:
+    with pytest.raises(InputError, match=f"--what-if.*{words}"):
         what_if(snapshot(0.05), [text])
 
 
