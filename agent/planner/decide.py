@@ -195,6 +195,11 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         dearer = np.zeros(path.shape) if price is None else price
         course = go_through(prospect, outlook, dearer, shared, pick, fleet.restarts_left, budget_steps)
         path, unmet = course.path, course.unmet
+        if price is not None:
+            from agent.planner import improve as imp
+            if imp.CFG.get("on", True):
+                path = imp.improve(prospect, shared, path, open_to, hot_now | power.protected, fleet.restarts_left, budget_steps)
+                chosen = np.where(chosen >= 0, path[:, 0], chosen)
     else:
         path[different] = chosen[different, None]
     path[~known_now] = -1
