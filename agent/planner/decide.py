@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cache
 from math import erf, sqrt
 
 import numpy as np
@@ -18,6 +19,7 @@ from agent.planner.allot import Allotment, allot
 from agent.planner.candidates import Candidates
 from agent.planner.circuits import binding
 from agent.planner.horizon import Outlook, Prospect, Steps
+from agent.planner.improve import Rules, improved
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon, Margins
 from agent.planner.schedule import go_through, price_limits
@@ -153,9 +155,7 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
         _profit(margins, ahead, outlook.lasts, change) - _profit(margins, ahead, outlook.lasts, None, here),
         axis=2,
     )
-    pays = (gain[:, :, 0] > limits.minimum_gain_usd_per_day) | hot_now[:, None]
-    if fleet.trying is not None:
-        pays |= fleet.trying[:, None] & (gain[:, :, 1] > 0.0)
+    pays = _pays(gain, fleet, limits) | hot_now[:, None]
     held = fleet.held_h > 0.0
     open_to = possible & pays & power.may_change[:, :1] & ~(held & ~hot_now)[:, None]
     open_to[rows, here] = ~hot_now
@@ -176,10 +176,29 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     nodes = shared.nodes(0, shared.draw(table.current))
     found = allot(shared, nodes, table.current, worth, [within, anything])
 
-    chosen = found.chosen
+    chosen, better = found.chosen, np.zeros(count, dtype=np.bool_)
+    path, unmet = outlook.path.copy(), np.full(len(ahead), -1)
+    different = path[:, 0] != chosen
+    if shared.limited and (price is not None or different.any() or shared.ramped.any()):
+        dearer, first = np.zeros(path.shape) if price is None else price, np.maximum(chosen, 0)
+        course = go_through(prospect, outlook, dearer, shared, first, fleet.restarts_left, budget_steps)
+
+        def pays_for(steps: int) -> Bools:
+            over = np.full((count, width), steps)
+            after = _profit(margins, ahead, over, change) - _profit(margins, ahead, over, None, here)
+            return _pays(np.sort(after, axis=2), fleet, limits)
+
+        still = hot_now | power.protected
+        rules = Rules(open_to, still, fleet.restarts_left, budget_steps, cache(pays_for))
+        path, unmet = improved(prospect, shared, course.path, rules), course.unmet
+        better = (path != course.path).any(axis=1)
+        chosen = np.where(better, path[:, 0], chosen)
+        different = outlook.path[:, 0] != chosen
+    else:
+        path[different] = chosen[different, None]
     moved = (chosen != table.current) & (chosen >= 0) & free
     pick = np.maximum(chosen, 0)
-    lasts = outlook.lasts[rows, pick]
+    lasts = np.where(better, _kept_steps(path), outlook.lasts[rows, pick])
     # Every candidate over the hours of the one that is taken, so that they can be compared.
     profit = _profit(margins, ahead, np.broadcast_to(lasts[:, None], (count, width)), change)
     taken = np.where(moved[:, None], np.sort(profit[rows, pick] - profit[rows, here], axis=1), 0.0)
@@ -189,19 +208,6 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     paid = np.where(member, found.price, 0.0).max(axis=1)
     curtailed = moved & less & ~pays_alone & (paid > 0.0)
     bound, how = _bound(power, found, worth, mean_w)
-    path, unmet = outlook.path.copy(), np.full(len(ahead), -1)
-    different = path[:, 0] != chosen
-    if shared.limited and (price is not None or different.any() or shared.ramped.any()):
-        dearer = np.zeros(path.shape) if price is None else price
-        course = go_through(prospect, outlook, dearer, shared, pick, fleet.restarts_left, budget_steps)
-        path, unmet = course.path, course.unmet
-        if price is not None:
-            from agent.planner import improve as imp
-            if imp.CFG.get("on", True):
-                path = imp.improve(prospect, shared, path, open_to, hot_now | power.protected, fleet.restarts_left, budget_steps)
-                chosen = np.where(chosen >= 0, path[:, 0], chosen)
-    else:
-        path[different] = chosen[different, None]
     path[~known_now] = -1
     if found.over.any():
         unmet[0] = int(found.over.argmax())
@@ -336,6 +342,20 @@ def _which_cap(power: SitePower, found: Allotment, g: int) -> str:
     if g == 0 and power.peak_w < min(power.event_cap_w[0, g], power.tree.cap_w[g]):
         return "demand charge"
     return "demand event" if power.event_cap_w[0, g] < power.tree.cap_w[g] else "cap"
+
+
+def _pays(gain: Floats, fleet: Fleet, limits: Limits) -> Bools:
+    """[N,K] whether gains [N,K,3] are sure enough."""
+    pays: Bools = np.greater(gain[:, :, 0], limits.minimum_gain_usd_per_day)
+    if fleet.trying is not None:
+        pays |= fleet.trying[:, None] & (gain[:, :, 1] > 0.0)
+    return pays
+
+
+def _kept_steps(path: Ints) -> Ints:
+    """[N] steps for which paths [N,T] keep their first setting."""
+    leaves = path != path[:, :1]
+    return np.where(leaves.any(axis=1), leaves.argmax(axis=1), path.shape[1])
 
 
 def _upper_w(shared: Shared, chosen: Ints) -> float:

@@ -138,19 +138,26 @@ class Steps:
             found -= self._fine * self._prospect.barred[step]
         return np.asarray(found)
 
-    def along(self, path: Ints) -> Floats:
-        """[N] USD earned along paths [N,T], costs of changes taken off, and what comes after them."""
-        it, rows = self._prospect, np.arange(len(path))
-        before, total = it.current, np.zeros(len(path))
-        for step, at in enumerate(path.T):
-            total += self.earning(step)[rows, at]
-            moved = np.flatnonzero(at != before)
-            if len(moved):
-                loss, wake_loss = self.losses(step)
-                stopped, to = it.stops[moved, before[moved]], at[moved]
-                total[moved] -= np.where(stopped, wake_loss[moved, to], loss[moved, to])
-            before = at
-        return total if it.after_usd is None else np.asarray(total + it.after_usd[rows, before])
+    def along(self, path: Ints, rows: Ints | None = None) -> Floats:
+        """[R] USD earned along paths [R,T], costs of changes taken off, and what comes after them.
+
+        Args:
+            rows: [R] whose paths they are; None is all miners in order.
+        """
+        it = self._prospect
+        rows = np.arange(len(path)) if rows is None else rows
+        own, before = rows[:, None], np.concatenate([it.current[rows, None], path[:, :-1]], axis=1)
+
+        def of(table: Floats) -> Floats:
+            return np.asarray(np.einsum("tj,jrt->rt", self._parts, table[:, own, path]))
+
+        price = self._usd_per_kw if self._usd_per_kw.ndim == 1 else self._usd_per_kw[rows]
+        earned = of(self._rate) * self._usd_per_ths - of(self._kw) * price
+        woken = it.stops[own, before]
+        lost = np.where(woken, of(self._woken), of(self._lost)) * (it.hashprice_usd_per_ths_day / 24.0)
+        wear = np.where(woken, self._wake_wear[own, path], self._wear[own, path])
+        total = (earned - np.where(path != before, lost + wear, 0.0)).sum(axis=1)
+        return total if it.after_usd is None else np.asarray(total + it.after_usd[rows, path[:, -1]])
 
     def losses(self, step: int) -> tuple[Floats, Floats]:
         """[N,K] USD that entering each candidate costs, from a hashing setting and from a stop."""

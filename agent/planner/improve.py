@@ -1,4 +1,15 @@
-"""experimental"""
+"""Better courses under a site's limits: what miners can do for one another that no price makes them do.
+
+The course that is given keeps to the limits; so does every one after it, and each earns more than the one
+before. Three ways are gone: every miner takes the best path that fits beside the others; the limits get new
+prices by which paths the miners would choose under them, and whole courses are built along these; and of
+every two miners one gives way to the other. The result earns no less than the given course, breaks no limit,
+hold or wear budget that it keeps, and depends on nothing but what is given: work is bounded by counting, not
+by a clock. Where a limit could not be kept, or only by giving up a rule, the course is left as it is.
+
+That is done for small sites. In a large fleet a miner's step is small against the sum, so that prices come
+within some ten-thousandths of the best.
+"""
 
 from __future__ import annotations
 
@@ -9,369 +20,250 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.planner.horizon import Prospect, Steps, may_enter
+from agent.planner.room import Room
 from agent.planner.shared import Shared
-from agent.planner.wear import look_ahead_within
+from agent.planner.wear import look_ahead_within, restarts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_SLACK = 1e-9
-CFG = dict(single=True, pairs=True, dual=12, builds=3, work=6_000_000, pairwork=12_000_000)
-STAT: dict = {}
+# Steps x miners x candidates looked at in all by each of the ways, and how many looks at the whole fleet have
+# to be in it for anything to be done.
+_CELLS, _LOOKS = 4_000_000, 8
+# How often the prices change at most, and after how many changes a course is built along them.
+_TURNS, _BUILT_EVERY = 24, 2
+# A gain below this share of what the fleet earns is none.
+_LEAST_GAIN = 1e-9
+# Within this share of what prices say could be earned at most a course is good enough.
+_GOOD_ENOUGH = 2e-5
 
 
-class _Room:
-    """What is left under limits beside a course."""
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a miner's path keeps to beside the limits that all share.
 
-    def __init__(self, shared: Shared, path: Ints, current: Ints, fixed: Bools) -> None:
-        tree = shared.tree
-        self.shared, self.z = shared, shared.z
-        count = len(tree.names)
-        limited = (
-            np.isfinite(shared.cap_w).any(axis=0) | np.isfinite(shared.floor_w).any(axis=0) | shared.ramped
-        )
-        member = tree.member() & limited
-        depth = int(member.sum(axis=1).max(initial=0))
-        # places around each miner; `count` stands for none
-        order = np.argsort(~member, axis=1, kind="stable")[:, :depth]
-        self.around = np.where(np.take_along_axis(member, order, axis=1), order, count)
-        self.member = np.concatenate([member, np.zeros((len(member), 1), dtype=np.bool_)], axis=1)
+    Args:
+        first: [N,K] settings that may be held in the first step.
+        still: [N] miners whose path is left as it is.
+        restarts_left: [N] that may still be made in the first `budget_steps` steps.
+        pays: from a number of steps to [N,K] whether a change now pays if what it leads to is kept so long.
+    """
 
-        def wide(values: Floats, none: float) -> Floats:
-            out = np.concatenate([values, np.full((len(values), 1), none)], axis=1)
-            out[fixed] = none
-            return out
+    first: Bools
+    still: Bools
+    restarts_left: Ints
+    budget_steps: int
+    pays: Callable[[int], Bools]
 
-        self.cap = wide(shared.cap_w, np.inf)
-        self.cap += 1e-6 * 0 + _SLACK * np.where(np.isfinite(self.cap), np.abs(self.cap), 0)
-        self.floor = wide(np.minimum(shared.floor_w, shared.cap_w), -np.inf)
-        self.rise, self.fall = wide(shared.rise_w, np.inf), wide(shared.fall_w, np.inf)
-        self.now = np.append(shared.draw(current), 0.0)
-        self.ramps = bool(np.isfinite(self.rise).any() or np.isfinite(self.fall).any())
-        self.floors = bool(np.isfinite(self.floor).any())
-        self.variance = shared.sigma_w**2
-        self.spread = bool(self.variance.any()) and self.z != 0.0
-        self.set(path)
 
-    def set(self, path: Ints) -> None:
-        rows = np.arange(len(path))
-        self.path = path.copy()
-        free = self.shared.free
-        self.p = np.where(free, self.shared.power_w[rows, path.T], 0.0)
-        self.v = np.where(free, self.variance[rows, path.T], 0.0)
-        self.mean, self.var = self.p @ self.member, self.v @ self.member
+def improved(prospect: Prospect, shared: Shared, path: Ints, rules: Rules) -> Ints:
+    """A course [N,T] that is worth no less than `path`, by the weighed worth of all paths.
 
-    def ok(self, mean: Floats, var: Floats, g: slice | Ints = slice(None)) -> bool:
-        margin = self.z * np.sqrt(np.maximum(var, 0.0)) if self.spread else 0.0
-        if (mean + margin > self.cap[:, g]).any():
-            return False
-        if self.floors and (mean - margin < self.floor[:, g] - 1e-6).any():
-            return False
-        if self.ramps:
-            change = np.diff(mean, axis=0, prepend=self.now[g][None])
-            if (change > self.rise[:, g] + 1e-6).any() or (change < -self.fall[:, g] - 1e-6).any():
-                return False
-        return True
+    Args:
+        prospect: at the prices of electricity alone.
+    """
+    rows = np.flatnonzero(shared.free & ~rules.still)
+    if len(rows) * prospect.stops.shape[1] * prospect.steps * _LOOKS > _CELLS:
+        return path
+    fixed = _fixed(prospect, shared, path, rules)
+    if fixed.all() or not len(rows):
+        return path
+    search = _Search(prospect, shared, path, rules, rows, fixed)
+    course = search.given(path)
+    if not course.room.kept():
+        return path
+    search.one_by_one(course, _CELLS)
+    course = search.by_price(course)
+    search.two_by_two(course)
+    return course.room.path
 
-    def feasible(self) -> bool:
-        return self.ok(self.mean, self.var)
 
-    def try_(self, rows: tuple[int, ...], paths: tuple[Ints, ...]) -> bool:
-        """Take the paths if the limits allow."""
-        if len(rows) == 1:
-            i = rows[0]
-            g = self.around[i]
-            dp = self.shared.power_w[i, paths[0]] - self.p[:, i]
-            dv = self.variance[i, paths[0]] - self.v[:, i]
-            if not self.ok(self.mean[:, g] + dp[:, None], self.var[:, g] + dv[:, None], g):
-                return False
-            self.mean[:, g] += dp[:, None]
-            self.var[:, g] += dv[:, None]
-            self.mean[:, -1] = self.var[:, -1] = 0.0
-        else:
-            mean, var = self.mean.copy(), self.var.copy()
-            for i, path in zip(rows, paths):
-                g = self.around[i]
-                mean[:, g] += (self.shared.power_w[i, path] - self.p[:, i])[:, None]
-                var[:, g] += (self.variance[i, path] - self.v[:, i])[:, None]
-            mean[:, -1] = var[:, -1] = 0.0
-            if not self.ok(mean, var):
-                return False
-            self.mean, self.var = mean, var
-        for i, path in zip(rows, paths):
-            self.path[i] = path
-            self.p[:, i] = self.shared.power_w[i, path]
-            self.v[:, i] = self.variance[i, path]
-        return True
+@dataclass(slots=True)
+class _Course:
+    """A course and what each path of it is worth, [N] USD."""
 
-    def barred(self, rows: Ints, without: Ints | None = None, instead: tuple[Ints, Ints] | None = None,
-               band: str = "any") -> Bools:
-        """[T,R,K] what does not fit beside the others; `without` [R] other miners left out;
-        `instead` (miners [R], paths [R,T]) other miners on other paths."""
-        power, variance = self.shared.power_w[rows], self.variance[rows]
-        out = np.zeros((len(self.cap), *power.shape), dtype=np.bool_)
-        for d in range(self.around.shape[1]):
-            g = self.around[rows, d]
-            mean = self.mean[:, g] - self.p[:, rows]
-            var = self.var[:, g] - self.v[:, rows]
-            if without is not None:
-                common = self.member[without, g]
-                mean = mean - self.p[:, without] * common
-                var = var - self.v[:, without] * common
-            if instead is not None:
-                who, paths = instead
-                common = self.member[who, g]
-                mean = mean + (self.shared.power_w[who, paths.T] - self.p[:, who]) * common
-                var = var + (self.variance[who, paths.T] - self.v[:, who]) * common
-            cap = self.cap[:, g]
-            if self.spread:
-                margin = self.z * np.sqrt(np.maximum(var[:, :, None] + variance, 0.0))
-                out |= power + margin > (cap - mean)[:, :, None]
-            else:
-                out |= power > (cap - mean)[:, :, None]
-            if self.floors and without is None:
-                low = (self.floor[:, g] - mean)[:, :, None] - 1e-6
-                out |= (power - margin if self.spread else power) < low
-        if self.ramps and band != "any" and without is None and instead is None:
-            change = np.diff(self.mean, axis=0, prepend=self.now[None])
-            up, down = np.maximum(self.rise - change, 0.0), np.maximum(self.fall + change, 0.0)
-            none = np.full((1, up.shape[1]), np.inf)
-            after_up, after_down = np.concatenate([up[1:], none]), np.concatenate([down[1:], none])
-            most = np.minimum(up, after_down)[:, self.around[rows]].min(axis=2)
-            least = np.minimum(after_up, down)[:, self.around[rows]].min(axis=2)
-            x = power - self.p[:, rows][:, :, None]
-            if band == "up":
-                out |= (x < -1e-9) | (x > most[:, :, None] + 1e-6)
-            else:
-                out |= (x > 1e-9) | (x < -least[:, :, None] - 1e-6)
+    room: Room
+    worth: Floats
+
+
+class _Search:
+    """What stays the same while a better course is looked for."""
+
+    def __init__(
+        self, prospect: Prospect, shared: Shared, path: Ints, rules: Rules, rows: Ints, fixed: Bools
+    ) -> None:
+        self._prospect, self._shared, self._rules = prospect, shared, rules
+        self._rows, self._fixed = rows, fixed
+        self._now_w, self._weight = shared.draw(prospect.current), shared.weight
+        self._money, self._cells = Steps(prospect), 0
+        barred = np.zeros((prospect.steps, *prospect.stops.shape), dtype=np.bool_)
+        barred[0] = ~rules.first
+        barred[fixed] = True
+        kept = fixed.copy()
+        kept[0] = True
+        of_step = np.flatnonzero(kept)[:, None]
+        barred[of_step, np.arange(len(path)), path.T[kept]] = False
+        self._barred = barred
+
+    def given(self, path: Ints) -> _Course:
+        room = Room(self._shared, self._now_w, path, self._fixed)
+        return _Course(room, self._money.along(path))
+
+    def one_by_one(self, course: _Course, cells: int) -> None:
+        """Take the best path of each miner that fits beside the others, until there is no better one."""
+        room, rows = course.room, self._rows
+        ways, idle, turn, last = (0, 1, -1) if room.ramps else (0,), 0, 0, self._cells + cells
+        while idle < len(ways) and self._cells < last:
+            barred = self._barred[:, rows] | room.barred(rows, towards=ways[turn % len(ways)])
+            paths, worth = self._best(rows, barred)
+            gain = self._weight[rows] * (worth - course.worth[rows])
+            taken = 0
+            for r in self._worthwhile(gain, course):
+                if room.take((int(rows[r]),), (paths[r],)):
+                    course.worth[rows[r]] = worth[r]
+                    taken += 1
+            idle, turn = (0 if taken else idle + 1), turn + 1
+
+    def by_price(self, course: _Course) -> _Course:
+        """The best of the courses built along the paths that miners choose by changing prices on the limits."""
+        room, rows = course.room, self._rows
+        price, scale, bound = np.zeros_like(room.cap_w), 1.0, np.inf
+        own = self._barred[:, rows]
+        to_kwh = 1000.0 / self._prospect.step_h / self._weight[rows][:, None]
+        last = self._cells + _CELLS
+        lowest = self._lowest(course)
+        wanted = room.path.copy()
+        for turn in range(_TURNS):
+            if self._cells >= last:
+                break
+            paths, worth = self._best(rows, own, room.around(rows, price) * to_kwh)
+            wanted[rows] = paths
+            over = room.over_w(wanted)
+            most = float((self._weight[rows] * self._along(rows, paths)).sum() - (price * over).sum())
+            # Prices that overshoot are approached in smaller steps.
+            scale, bound = (scale, most) if most < bound else (0.7 * scale, bound)
+            if lowest is not None and turn % _BUILT_EVERY == _BUILT_EVERY - 1:
+                built = self._built(lowest, paths, worth)
+                self.one_by_one(built, _CELLS // _LOOKS)
+                if self._total(built) > self._total(course):
+                    course = built
+            missing = bound - self._total(course)
+            steep = np.where(price > 0.0, over, np.maximum(over, 0.0))
+            if missing <= _GOOD_ENOUGH * abs(bound) or not steep.any():
+                break
+            best = self._total(course)
+            price = np.maximum(price + scale * (most - best) / float((steep**2).sum()) * over, 0.0)
+        return course
+
+    def two_by_two(self, course: _Course) -> None:
+        """Let one miner take its best path as if a second were not there, and that one what is left."""
+        room, worth, rows = course.room, course.worth, self._rows
+        one, other = (grid.ravel() for grid in np.meshgrid(rows, rows, indexing="ij"))
+        near = (one != other) & (room.member[one] & room.member[other]).any(axis=1)
+        one, other = one[near], other[near]
+        cost = 2 * len(one) * self._prospect.stops.shape[1] * self._prospect.steps
+        last = self._cells + _CELLS
+        while len(one) and self._cells + cost <= last:
+            paths, gets = self._best(one, self._barred[:, one] | room.barred(one, without=other))
+            gains = np.flatnonzero(np.isfinite(gets) & (gets > worth[one]))
+            if not len(gains):
+                break
+            first, second, path, gets = one[gains], other[gains], paths[gains], gets[gains]
+            barred = self._barred[:, second] | room.barred(second, beside=(first, path))
+            then, keeps = self._best(second, barred)
+            gain = self._weight[first] * (gets - worth[first]) + self._weight[second] * (keeps - worth[second])
+            changed: set[int] = set()
+            for r in self._worthwhile(gain, course):
+                both = (int(first[r]), int(second[r]))
+                if changed.isdisjoint(both) and room.take(both, (path[r], then[r])):
+                    worth[list(both)] = gets[r], keeps[r]
+                    changed.update(both)
+            if not changed:
+                break
+            self.one_by_one(course, _CELLS // _LOOKS)
+
+    def _best(self, rows: Ints, barred: Bools, dearer: Floats | None = None) -> tuple[Ints, Floats]:
+        """The best paths [R,T] and what they are worth in USD, minus infinity where a rule speaks against one.
+
+        Args:
+            dearer: [R,T] USD/kWh that power costs on top.
+        """
+        self._cells += barred.size
+        asked = replace(self._prospect.rows(rows), barred=barred)
+        if dearer is not None:
+            asked = replace(asked, price_usd_per_kwh=asked.price_usd_per_kwh + dearer)
+        rules, steps = self._rules, np.arange(self._prospect.steps)
+        paths = look_ahead_within(asked, rules.restarts_left[rows], rules.budget_steps).path
+        against = barred[steps, np.arange(len(rows))[:, None], paths].any(axis=1)
+        against |= ~self._pays(rows, paths)
+        return paths, np.where(against, -np.inf, self._along(rows, paths))
+
+    def _along(self, rows: Ints, paths: Ints) -> Floats:
+        return self._money.along(paths, rows)
+
+    def _pays(self, rows: Ints, paths: Ints) -> Bools:
+        """[R] False where a path begins with a change that does not pay while it is kept."""
+        leaves = paths != paths[:, :1]
+        kept = np.where(leaves.any(axis=1), leaves.argmax(axis=1), paths.shape[1])
+        moved = paths[:, 0] != self._prospect.current[rows]
+        out = np.ones(len(rows), dtype=np.bool_)
+        for steps in np.unique(kept[moved]):
+            which = moved & (kept == steps)
+            out[which] = self._rules.pays(int(steps))[rows[which], paths[which, 0]]
         return out
 
+    def _worthwhile(self, gain: Floats, course: _Course) -> Ints:
+        """Those with a gain, greatest first."""
+        least = _LEAST_GAIN * float(np.abs(course.worth[self._rows]).max())
+        # Equal gains keep their order, in whatever currency they are rounded.
+        rounded = np.round(gain / max(float(gain.max(initial=0.0)), least, 1e-300), 9)
+        order = np.argsort(-rounded, kind="stable")
+        return order[gain[order] > least]
 
-def improve(
-    prospect: Prospect,
-    shared: Shared,
-    path: Ints,
-    first: Bools,
-    still: Bools,
-    restarts_left: Ints,
-    budget_steps: int,
-    pays: Callable[[Ints, Ints], Bools] | None = None,
-    price: Floats | None = None,
-) -> Ints:
-    count, width = prospect.stops.shape
-    steps = prospect.steps
-    fixed = _fixed(prospect, shared, path, restarts_left, budget_steps)
-    STAT["fixed"] = int(fixed.sum())
-    if fixed.all():
-        return path
-    rows = np.flatnonzero(shared.free & ~still)
-    if not len(rows):
-        return path
-    barred = np.zeros((steps, count, width), dtype=np.bool_)
-    own = np.arange(count)
-    barred[0] = ~first
-    barred[0, own, path[:, 0]] = False
-    for t in np.flatnonzero(fixed):
-        barred[t] = True
-        barred[t, own, path[:, t]] = False
-    weight = shared.weight
-    room = _Room(shared, path, prospect.current, fixed)
-    base = prospect
-    spent = [0]
+    def _total(self, course: _Course) -> float:
+        return float((self._weight * course.worth)[self._rows].sum())
 
-    def best(r: Ints, bars: Bools, dear: Floats | None = None) -> tuple[Ints, Floats]:
-        """paths, true worth (-inf where it does not fit)"""
-        part = base.rows(r)
-        if dear is None:
-            asked = replace(part, barred=bars)
-        else:
-            asked = replace(part, barred=bars, price_usd_per_kwh=part.price_usd_per_kwh + dear)
-        found = look_ahead_within(asked, restarts_left[r], budget_steps).path
-        spent[0] += bars.size
-        worth = Steps(part).along(found)
-        hit = bars[np.arange(steps), np.arange(len(r))[:, None], found].any(axis=1)
-        if pays is not None:
-            hit |= ~pays(r, found)
-        return found, np.where(hit, -np.inf, worth)
+    def _lowest(self, course: _Course) -> _Course | None:
+        """The course of least power within the rules; None where that breaks a limit, as a least load."""
+        rows, hashprice = self._rows, self._prospect.hashprice_usd_per_ths_day
+        # Dearer than any hashing could pay for.
+        dearer = np.full((len(rows), self._prospect.steps), 1e3 * max(float(np.abs(hashprice).max()), 1e-6))
+        paths, worth = self._best(rows, self._barred[:, rows], dearer)
+        path = course.room.path.copy()
+        path[rows] = np.where(np.isfinite(worth)[:, None], paths, path[rows])
+        found = self.given(path)
+        return found if found.room.kept() else None
 
-    worth = Steps(base).along(path)
-
-    def singles(room: _Room, worth: Floats, limit: int) -> None:
-        modes = ["any", "up", "down"] if room.ramps else ["any"]
-        idle = 0
-        turn = 0
-        while idle < len(modes) and spent[0] < limit:
-            band = modes[turn % len(modes)]
-            turn += 1
-            r = rows
-            bars = barred[:, r] | room.barred(r, band=band)
-            bars[np.arange(steps)[:, None], np.arange(len(r)), room.path[r].T] = False
-            found, value = best(r, bars)
-            gain = weight[r] * (value - worth[r])
-            done = 0
-            for i in np.argsort(-gain, kind="stable"):
-                if not gain[i] > 1e-9 * max(1e-9, np.abs(worth[r]).max()):
-                    break
-                if room.try_((int(r[i]),), (found[i],)):
-                    worth[r[i]] = value[i]
-                    done += 1
-            idle = 0 if done else idle + 1
-
-    def pairs(room: _Room, worth: Floats, limit: int) -> bool:
-        """all ordered pairs: i with j left out, then j beside that."""
-        n = len(rows)
-        i, j = (a.ravel() for a in np.meshgrid(rows, rows, indexing="ij"))
-        keep = (i != j) & (room.member[i] & room.member[j]).any(axis=1)
-        i, j = i[keep], j[keep]
-        any_ = False
-        while spent[0] < limit and len(i):
-            bars = barred[:, i] | room.barred(i, without=j)
-            pi, vi = best(i, bars)
-            # only if it goes somewhere new
-            changed = np.isfinite(vi) & (vi - worth[i] > 1e-12)
-            a, b, pa, va = i[changed], j[changed], pi[changed], vi[changed]
-            if not len(a):
-                break
-            bars = barred[:, b] | room.barred(b, instead=(a, pa))
-            pb, vb = best(b, bars)
-            gain = weight[a] * (va - worth[a]) + weight[b] * (vb - worth[b])
-            done, touched = 0, set()
-            for q in np.argsort(-gain, kind="stable"):
-                if not gain[q] > 1e-9 * max(1e-9, np.abs(worth).max()):
-                    break
-                x, y = int(a[q]), int(b[q])
-                if x in touched or y in touched:
-                    continue
-                if room.try_((x, y), (pa[q], pb[q])):
-                    worth[x], worth[y] = va[q], vb[q]
-                    touched |= {x, y}
-                    done += 1
-            if not done:
-                break
-            any_ = True
-        return any_
-
-    best_room, best_worth = room, worth.copy()
-
-    def total(w: Floats) -> float:
-        return float((weight * w)[rows].sum())
-
-    start = total(worth)
-    feasible = room.feasible()
-    STAT["feasible"] = feasible
-    if not feasible:
-        return path
-    if CFG["single"]:
-        singles(room, best_worth, CFG["work"] // 2)
-    STAT["single"] = total(best_worth) - start
-    small = len(rows) ** 2 * width * steps
-    upper = np.inf
-    # duals
-    if CFG["dual"]:
-        lam = np.zeros_like(room.cap)
-        capped = np.isfinite(room.cap)
-        inv = 1.0 / weight
-        best_l = np.inf
-        step_scale = 1.0
-        top = []
-        for it in range(CFG["dual"]):
-            dear = np.stack([lam[:, room.around[r]].sum(axis=1) for r in rows]) * inv[rows][:, None] * 1000.0 / prospect.step_h
-            r_path, _ = best(rows, barred[:, rows], dear)
-            value = Steps(base.rows(rows)).along(r_path)
-            full = path.copy()
-            full[rows] = r_path
-            p = np.where(shared.free, shared.power_w[own, full.T], 0.0)
-            v = np.where(shared.free, room.variance[own, full.T], 0.0)
-            load = p @ room.member + room.z * np.sqrt(np.maximum(v @ room.member, 0))
-            over = np.where(capped, load - np.where(capped, room.cap, 0), 0.0)
-            lag = float((weight[rows] * value).sum() - (lam * over).sum())
-            if lag < best_l:
-                best_l = lag
-            else:
-                step_scale *= 0.7
-            # primal
-            if it % max(1, CFG["dual"] // CFG["builds"]) == CFG["dual"] // CFG["builds"] - 1 or it == CFG["dual"] - 1:
-                got = _build(base, shared, path, r_path, rows, barred, best, fixed, weight, worth)
-                if got is not None:
-                    room2, worth2 = got
-                    singles(room2, worth2, spent[0] + CFG["work"] // 4)
-                    top.append(total(worth2) - total(best_worth))
-                    if total(worth2) > total(best_worth):
-                        best_room, best_worth = room2, worth2
-            grad = np.where(lam > 0, over, np.maximum(over, 0))
-            norm = float((grad**2).sum())
-            if norm <= 0:
-                break
-            theta = step_scale * max(lag - total(best_worth), 1e-9) / norm
-            lam = np.maximum(lam + theta * over, 0.0)
-        upper = best_l
-        STAT["dual"] = top
-    if CFG["pairs"] and small < CFG["pairwork"] / 3:
-        s = total(best_worth)
-        while spent[0] < 3 * CFG["pairwork"]:
-            if not pairs(best_room, best_worth, 3 * CFG["pairwork"]):
-                break
-            singles(best_room, best_worth, 3 * CFG["pairwork"])
-        STAT["pairs"] = total(best_worth) - s
-    STAT["total"], STAT["start"], STAT["upper"], STAT["spent"] = total(best_worth), start, upper, spent[0]
-    return best_room.path
+    def _built(self, lowest: _Course, wanted: Ints, worth: Floats) -> _Course:
+        """From the course of least power on, wanted paths as they fit, those first that gain most by the watt."""
+        rows, low = self._rows, lowest.room.path
+        course = _Course(Room(self._shared, self._now_w, low, self._fixed), lowest.worth.copy())
+        gain = self._weight[rows] * (worth - lowest.worth[rows])
+        power = self._shared.power_w[rows[:, None], wanted] - self._shared.power_w[rows[:, None], low[rows]]
+        for r in self._worthwhile(gain / np.maximum(power.sum(axis=1), 1.0), course):
+            if course.room.take((int(rows[r]),), (wanted[r],)):
+                course.worth[rows[r]] = worth[r]
+        return course
 
 
-def _build(base, shared, path, wanted, rows, barred, best, fixed, weight, worth):
-    """From the least power of everybody, wanted paths one by one."""
-    dear = np.full((len(rows), base.steps), 1e3 * max(1e-6, np.abs(base.hashprice_usd_per_ths_day).max()))
-    low, low_value = best(rows, barred[:, rows], dear)
-    if not np.isfinite(low_value).all():
-        low = np.where(np.isfinite(low_value)[:, None], low, path[rows])
-    room = _Room(shared, path, base.current, fixed)
-    full = path.copy()
-    full[rows] = low
-    room.set(full)
-    if not room.feasible():
-        return None
-    part = base.rows(rows)
-    now = worth.copy()
-    now[rows] = Steps(part).along(low)
-    value = Steps(part).along(wanted)
-    if value is None:
-        return None
-    hit = barred[np.arange(base.steps), rows[:, None], wanted].any(axis=1)
-    gain = np.where(hit, -np.inf, weight[rows] * (value - now[rows]))
-    watt = (shared.power_w[rows[:, None], wanted] - shared.power_w[rows[:, None], low]).sum(axis=1)
-    for i in np.argsort(-gain / np.maximum(watt, 1.0), kind="stable"):
-        if gain[i] > 0 and room.try_((int(rows[i]),), (wanted[i],)):
-            now[rows[i]] = value[i]
-    return room, now
-
-
-def _fixed(prospect: Prospect, shared: Shared, path: Ints, restarts_left: Ints, budget_steps: int) -> Bools:
-    """Steps up to and with the last one that misses a limit or breaks a rule."""
+def _fixed(prospect: Prospect, shared: Shared, path: Ints, rules: Rules) -> Bools:
+    """[T] steps left as they are: where a limit is missed, and up to where a hold or a budget is given up."""
     count, steps = path.shape
-    rows = np.arange(count)
-    wears = np.ones_like(prospect.stops) if prospect.wears is None else prospect.wears
-    at, left = prospect.current, restarts_left.astype(np.int64)
-    locked = prospect.held_steps.astype(np.int64)
-    hold, last = max(1, prospect.hold_steps), np.zeros(steps, dtype=np.bool_)
-    mean = np.stack([shared.draw(path[:, t]) for t in range(steps)])
-    before = shared.draw(prospect.current)
-    STAT["why"] = ""
-    for t in range(steps):
-        to = path[:, t]
-        moved = to != at
-        wear = moved & (wears[rows, to] | prospect.stops[rows, at])
-        bad = moved & ((locked > 0) | (wear & (left <= 0) & (t < budget_steps)) | ~may_enter(prospect, t)[rows, to])
-        nodes = shared.nodes(t, before)
-        change = mean[t] - before
-        over = shared.broken(to, nodes) & (np.diff(shared.place, prepend=-1) != 0)
-        ramp = (change > shared.rise_w[t] + 1e-6) | (change < -shared.fall_w[t] - 1e-6)
-        if bad.any():
-            last[: t + 1] = True
-        if over.any() or ramp.any():
-            last[max(t - 1, 0) : t + 1] = True
-        if bad.any() or over.any() or ramp.any():
-            STAT["why"] += f" {t}:{bad.any():d}{over.any():d}{ramp.any():d}"
-        left = left - wear
+    rows, hold = np.arange(count), max(1, prospect.hold_steps)
+    counts, at = restarts(path, prospect), prospect.current
+    left, locked = rules.restarts_left.astype(np.int64), prospect.held_steps.astype(np.int64)
+    is_place = np.diff(shared.place, prepend=-1) != 0
+    before, fixed = shared.draw(at), np.zeros(steps, dtype=np.bool_)
+    for step, to in enumerate(path.T):
+        moved, worn = to != at, counts[:, step] & (left <= 0) & (step < rules.budget_steps)
+        if (worn | (moved & ((locked > 0) | ~may_enter(prospect, step)[rows, to]))).any():
+            fixed[: step + 1] = True
+        draw = shared.draw(to)
+        steep = (draw - before > shared.rise_w[step] + 1e-6) | (before - draw > shared.fall_w[step] + 1e-6)
+        if steep.any() or (shared.broken(to, shared.nodes(step, before)) & is_place).any():
+            fixed[max(step - 1, 0) : step + 1] = True
+        left = left - counts[:, step]
         locked = np.maximum(np.where(moved, hold, locked) - 1, 0)
-        at, before = to, mean[t]
-    return last
+        at, before = to, draw
+    return fixed
