@@ -32,7 +32,9 @@ Bools = NDArray[np.bool_]
 # to be in it for anything to be done.
 _CELLS, _LOOKS = 4_000_000, 8
 # How often the prices change at most, and after how many changes a course is built along them.
-_TURNS, _BUILT_EVERY = 24, 2
+_TURNS, _BUILT_EVERY = 16, 1
+# Looks at the whole fleet, each taking what fits, for the course given, and for one built.
+_MANY, _FEW = 12, 2
 # A gain below this share of what the fleet earns is none.
 _LEAST_GAIN = 1e-9
 # Within this share of what prices say could be earned at most a course is good enough.
@@ -66,15 +68,16 @@ def improved(prospect: Prospect, shared: Shared, path: Ints, rules: Rules) -> In
     rows = np.flatnonzero(shared.free & ~rules.still)
     if len(rows) * prospect.stops.shape[1] * prospect.steps * _LOOKS > _CELLS:
         return path
-    fixed = _fixed(prospect, shared, path, rules)
+    fixed, missed = _fixed(prospect, shared, path, rules)
     if fixed.all() or not len(rows):
         return path
-    search = _Search(prospect, shared, path, rules, rows, fixed)
+    search = _Search(prospect, shared, path, rules, rows, fixed, missed)
     course = search.given(path)
     if not course.room.kept():
         return path
-    search.one_by_one(course, _CELLS)
+    search.one_by_one(course, _MANY)
     course = search.by_price(course)
+    search.one_by_one(course, _MANY)
     search.two_by_two(course)
     return course.room.path
 
@@ -91,10 +94,17 @@ class _Search:
     """What stays the same while a better course is looked for."""
 
     def __init__(
-        self, prospect: Prospect, shared: Shared, path: Ints, rules: Rules, rows: Ints, fixed: Bools
+        self,
+        prospect: Prospect,
+        shared: Shared,
+        path: Ints,
+        rules: Rules,
+        rows: Ints,
+        fixed: Bools,
+        missed: Bools,
     ) -> None:
         self._prospect, self._shared, self._rules = prospect, shared, rules
-        self._rows, self._fixed = rows, fixed
+        self._rows, self._missed = rows, missed
         self._now_w, self._weight = shared.draw(prospect.current), shared.weight
         self._money, self._cells = Steps(prospect), 0
         barred = np.zeros((prospect.steps, *prospect.stops.shape), dtype=np.bool_)
@@ -107,15 +117,15 @@ class _Search:
         self._barred = barred
 
     def given(self, path: Ints) -> _Course:
-        room = Room(self._shared, self._now_w, path, self._fixed)
+        room = Room(self._shared, self._now_w, path, self._missed)
         return _Course(room, self._money.along(path))
 
-    def one_by_one(self, course: _Course, cells: int) -> None:
+    def one_by_one(self, course: _Course, looks: int) -> None:
         """Take the best path of each miner that fits beside the others, until there is no better one."""
         room, rows = course.room, self._rows
-        ways, idle, turn, last = (0, 1, -1) if room.ramps else (0,), 0, 0, self._cells + cells
-        while idle < len(ways) and self._cells < last:
-            barred = self._barred[:, rows] | room.barred(rows, towards=ways[turn % len(ways)])
+        ways, idle = (0, 1, -1) if room.ramps else (0,), 0
+        for look in range(looks):
+            barred = self._barred[:, rows] | room.barred(rows, towards=ways[look % len(ways)])
             paths, worth = self._best(rows, barred)
             gain = self._weight[rows] * (worth - course.worth[rows])
             taken = 0
@@ -123,7 +133,9 @@ class _Search:
                 if room.take((int(rows[r]),), (paths[r],)):
                     course.worth[rows[r]] = worth[r]
                     taken += 1
-            idle, turn = (0 if taken else idle + 1), turn + 1
+            idle = 0 if taken else idle + 1
+            if idle == len(ways):
+                break
 
     def by_price(self, course: _Course) -> _Course:
         """The best of the courses built along the paths that miners choose by changing prices on the limits."""
@@ -145,15 +157,14 @@ class _Search:
             scale, bound = (scale, most) if most < bound else (0.7 * scale, bound)
             if lowest is not None and turn % _BUILT_EVERY == _BUILT_EVERY - 1:
                 built = self._built(lowest, paths, worth)
-                self.one_by_one(built, _CELLS // _LOOKS)
+                self.one_by_one(built, _FEW)
                 if self._total(built) > self._total(course):
                     course = built
             missing = bound - self._total(course)
             steep = np.where(price > 0.0, over, np.maximum(over, 0.0))
             if missing <= _GOOD_ENOUGH * abs(bound) or not steep.any():
                 break
-            best = self._total(course)
-            price = np.maximum(price + scale * (most - best) / float((steep**2).sum()) * over, 0.0)
+            price = np.maximum(price + scale * (most - self._total(course)) / float((steep**2).sum()) * over, 0.0)
         return course
 
     def two_by_two(self, course: _Course) -> None:
@@ -181,7 +192,7 @@ class _Search:
                     changed.update(both)
             if not changed:
                 break
-            self.one_by_one(course, _CELLS // _LOOKS)
+            self.one_by_one(course, _FEW)
 
     def _best(self, rows: Ints, barred: Bools, dearer: Floats | None = None) -> tuple[Ints, Floats]:
         """The best paths [R,T] and what they are worth in USD, minus infinity where a rule speaks against one.
@@ -238,7 +249,7 @@ class _Search:
     def _built(self, lowest: _Course, wanted: Ints, worth: Floats) -> _Course:
         """From the course of least power on, wanted paths as they fit, those first that gain most by the watt."""
         rows, low = self._rows, lowest.room.path
-        course = _Course(Room(self._shared, self._now_w, low, self._fixed), lowest.worth.copy())
+        course = _Course(Room(self._shared, self._now_w, low, self._missed), lowest.worth.copy())
         gain = self._weight[rows] * (worth - lowest.worth[rows])
         power = self._shared.power_w[rows[:, None], wanted] - self._shared.power_w[rows[:, None], low[rows]]
         for r in self._worthwhile(gain / np.maximum(power.sum(axis=1), 1.0), course):
@@ -247,14 +258,19 @@ class _Search:
         return course
 
 
-def _fixed(prospect: Prospect, shared: Shared, path: Ints, rules: Rules) -> Bools:
-    """[T] steps left as they are: where a limit is missed, and up to where a hold or a budget is given up."""
+def _fixed(prospect: Prospect, shared: Shared, path: Ints, rules: Rules) -> tuple[Bools, Bools]:
+    """Steps left as they are, and those of them that miss a limit, [T] each.
+
+    What is done at such a step is no more than was needed there, given the step before; where a hold or a
+    budget is given up, given all before.
+    """
     count, steps = path.shape
     rows, hold = np.arange(count), max(1, prospect.hold_steps)
     counts, at = restarts(path, prospect), prospect.current
     left, locked = rules.restarts_left.astype(np.int64), prospect.held_steps.astype(np.int64)
     is_place = np.diff(shared.place, prepend=-1) != 0
     before, fixed = shared.draw(at), np.zeros(steps, dtype=np.bool_)
+    missed = fixed.copy()
     for step, to in enumerate(path.T):
         moved, worn = to != at, counts[:, step] & (left <= 0) & (step < rules.budget_steps)
         if (worn | (moved & ((locked > 0) | ~may_enter(prospect, step)[rows, to]))).any():
@@ -262,8 +278,8 @@ def _fixed(prospect: Prospect, shared: Shared, path: Ints, rules: Rules) -> Bool
         draw = shared.draw(to)
         steep = (draw - before > shared.rise_w[step] + 1e-6) | (before - draw > shared.fall_w[step] + 1e-6)
         if steep.any() or (shared.broken(to, shared.nodes(step, before)) & is_place).any():
-            fixed[max(step - 1, 0) : step + 1] = True
+            fixed[max(step - 1, 0) : step + 1] = missed[step] = True
         left = left - counts[:, step]
         locked = np.maximum(np.where(moved, hold, locked) - 1, 0)
         at, before = to, draw
-    return fixed
+    return fixed, missed

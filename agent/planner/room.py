@@ -24,10 +24,10 @@ class Room:
         shared: the limits.
         now_w: [G] expected draw before the first step.
         path: [N,T]; changed by `take` only.
-        fixed: [T] steps that nobody changes, whose limits therefore do not count.
+        missed: [T] steps whose limits do not count.
     """
 
-    def __init__(self, shared: Shared, now_w: Floats, path: Ints, fixed: Bools) -> None:
+    def __init__(self, shared: Shared, now_w: Floats, path: Ints, missed: Bools) -> None:
         limits = (shared.cap_w, shared.floor_w, shared.rise_w, shared.fall_w)
         limited = np.any([np.isfinite(limit).any(axis=0) for limit in limits], axis=0)
         member = shared.tree.member() & limited
@@ -39,7 +39,7 @@ class Room:
 
         def one_more(limit: Floats, none: float) -> Floats:
             wide = np.concatenate([limit, np.full((len(limit), 1), none)], axis=1)
-            wide[fixed] = none
+            wide[missed] = none
             return wide
 
         self.cap_w = one_more(shared.cap_w, np.inf)
