@@ -355,7 +355,7 @@ def _pays(gain: Floats, fleet: Fleet, limits: Limits) -> Bools:
 def _kept_steps(path: Ints) -> Ints:
     """[N] steps for which paths [N,T] keep their first setting."""
     leaves = path != path[:, :1]
-    return np.where(leaves.any(axis=1), leaves.argmax(axis=1), path.shape[1])
+    return np.asarray(np.where(leaves.any(axis=1), leaves.argmax(axis=1), path.shape[1]), dtype=np.int64)
 
 
 def _upper_w(shared: Shared, chosen: Ints) -> float:

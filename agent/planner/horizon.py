@@ -188,7 +188,7 @@ class Steps:
             earning = (worth @ rate).reshape(shape) - draw * self._usd_per_kw.T[:, None, :]
             window = held(earning)
         if it.barred is not None:
-            fines = self._fine * it.barred.transpose(0, 2, 1)
+            fines = np.where(it.barred.transpose(0, 2, 1), self._fine, 0.0)
             earning, window = earning - fines, window - held(fines)
         spent = (it.hashprice_usd_per_ths_day / 24.0)[:, None] * self._parts
         running = window - (spent @ _flat(self._lost)).reshape(shape)
@@ -203,7 +203,9 @@ class Steps:
         most = np.abs(self._usd_per_ths).sum() * self._rate.max(initial=0.0)
         most += np.abs(self._usd_per_kw).sum(axis=-1).max() * self._kw.max(initial=0.0)
         after = self._prospect.after_usd
-        return 4.0 * float(most if after is None else most + np.abs(after[np.isfinite(after)]).max(initial=0.0))
+        if after is not None:
+            most += np.abs(after[np.isfinite(after)]).max(initial=0.0)
+        return 4.0 * float(most)
 
     def _at(self, table: Floats, step: int) -> Floats:
         if len(table) == 1:

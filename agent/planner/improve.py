@@ -1,11 +1,13 @@
 """Better courses under a site's limits: what miners can do for one another that no price makes them do.
 
-The course that is given keeps to the limits; so does every one after it, and each earns more than the one
-before. Three ways are gone: every miner takes the best path that fits beside the others; the limits get new
-prices by which paths the miners would choose under them, and whole courses are built along these; and of
-every two miners one gives way to the other. The result earns no less than the given course, breaks no limit,
-hold or wear budget that it keeps, and depends on nothing but what is given: work is bounded by counting, not
-by a clock. Where a limit could not be kept, or only by giving up a rule, the course is left as it is.
+Three ways are gone, and each course that is found is worth more than the one before: every miner takes the
+best path that fits beside the others; the limits get new prices, and whole courses are built along the paths
+that miners would choose under these; and of every two miners one gives way to the other.
+
+The result is worth no less than the given course, breaks no limit, hold or wear budget that it keeps, and
+depends on nothing but what is given: work is bounded by counting, not by a clock. Steps at which a limit could
+not be kept are left as they are, and so is all before one at which only a rule given up kept it. If the course
+of least power shows that no rule need be given up, that is where the search begins instead.
 
 That is done for small sites. In a large fleet a miner's step is small against the sum, so that prices come
 within some ten-thousandths of the best.
@@ -31,9 +33,9 @@ Bools = NDArray[np.bool_]
 # Steps x miners x candidates looked at in all by each of the ways, and how many looks at the whole fleet have
 # to be in it for anything to be done.
 _CELLS, _LOOKS = 4_000_000, 8
-# How often the prices change at most, and after how many changes a course is built along them.
-_TURNS, _BUILT_EVERY = 16, 1
-# Looks at the whole fleet, each taking what fits, for the course given, and for one built.
+# How often prices change at most, a course being built along each.
+_TURNS = 16
+# Looks at the whole fleet, each taking what fits, for the course at hand, and for one just built.
 _MANY, _FEW = 12, 2
 # A gain below this share of what the fleet earns is none.
 _LEAST_GAIN = 1e-9
@@ -72,6 +74,12 @@ def improved(prospect: Prospect, shared: Shared, path: Ints, rules: Rules) -> In
     if fixed.all() or not len(rows):
         return path
     search = _Search(prospect, shared, path, rules, rows, fixed, missed)
+    if fixed.any() and not missed.any():
+        # Step by step a hold may have been given up that looking ahead would have kept.
+        anew = _Search(prospect, shared, path, rules, rows, missed, missed)
+        lowest = anew.lowest(path)
+        if lowest is not None and not _fixed(prospect, shared, lowest.room.path, rules)[0].any():
+            search, path = anew, lowest.room.path
     course = search.given(path)
     if not course.room.kept():
         return path
@@ -138,15 +146,15 @@ class _Search:
                 break
 
     def by_price(self, course: _Course) -> _Course:
-        """The best of the courses built along the paths that miners choose by changing prices on the limits."""
+        """The best of the courses built along the paths that miners choose as prices on limits change."""
         room, rows = course.room, self._rows
         price, scale, bound = np.zeros_like(room.cap_w), 1.0, np.inf
         own = self._barred[:, rows]
         to_kwh = 1000.0 / self._prospect.step_h / self._weight[rows][:, None]
         last = self._cells + _CELLS
-        lowest = self._lowest(course)
+        lowest = self.lowest(room.path)
         wanted = room.path.copy()
-        for turn in range(_TURNS):
+        for _ in range(_TURNS):
             if self._cells >= last:
                 break
             paths, worth = self._best(rows, own, room.around(rows, price) * to_kwh)
@@ -155,7 +163,7 @@ class _Search:
             most = float((self._weight[rows] * self._along(rows, paths)).sum() - (price * over).sum())
             # Prices that overshoot are approached in smaller steps.
             scale, bound = (scale, most) if most < bound else (0.7 * scale, bound)
-            if lowest is not None and turn % _BUILT_EVERY == _BUILT_EVERY - 1:
+            if lowest is not None:
                 built = self._built(lowest, paths, worth)
                 self.one_by_one(built, _FEW)
                 if self._total(built) > self._total(course):
@@ -164,7 +172,9 @@ class _Search:
             steep = np.where(price > 0.0, over, np.maximum(over, 0.0))
             if missing <= _GOOD_ENOUGH * abs(bound) or not steep.any():
                 break
-            price = np.maximum(price + scale * (most - self._total(course)) / float((steep**2).sum()) * over, 0.0)
+            # As far as would close the gap if worth fell in a straight line (Polyak's step).
+            length = scale * (most - self._total(course)) / float((steep**2).sum())
+            price = np.maximum(price + length * over, 0.0)
         return course
 
     def two_by_two(self, course: _Course) -> None:
@@ -183,7 +193,8 @@ class _Search:
             first, second, path, gets = one[gains], other[gains], paths[gains], gets[gains]
             barred = self._barred[:, second] | room.barred(second, beside=(first, path))
             then, keeps = self._best(second, barred)
-            gain = self._weight[first] * (gets - worth[first]) + self._weight[second] * (keeps - worth[second])
+            gain = self._weight[first] * (gets - worth[first])
+            gain += self._weight[second] * (keeps - worth[second])
             changed: set[int] = set()
             for r in self._worthwhile(gain, course):
                 both = (int(first[r]), int(second[r]))
@@ -195,7 +206,7 @@ class _Search:
             self.one_by_one(course, _FEW)
 
     def _best(self, rows: Ints, barred: Bools, dearer: Floats | None = None) -> tuple[Ints, Floats]:
-        """The best paths [R,T] and what they are worth in USD, minus infinity where a rule speaks against one.
+        """The best paths [R,T] and their worth in USD, minus infinity where a rule speaks against one.
 
         Args:
             dearer: [R,T] USD/kWh that power costs on top.
@@ -235,19 +246,23 @@ class _Search:
     def _total(self, course: _Course) -> float:
         return float((self._weight * course.worth)[self._rows].sum())
 
-    def _lowest(self, course: _Course) -> _Course | None:
-        """The course of least power within the rules; None where that breaks a limit, as a least load."""
+    def lowest(self, path: Ints) -> _Course | None:
+        """The course of least power within the rules; None where that breaks a limit, as a least load.
+
+        Args:
+            path: [N,T] kept by miners that have no other.
+        """
         rows, hashprice = self._rows, self._prospect.hashprice_usd_per_ths_day
         # Dearer than any hashing could pay for.
         dearer = np.full((len(rows), self._prospect.steps), 1e3 * max(float(np.abs(hashprice).max()), 1e-6))
         paths, worth = self._best(rows, self._barred[:, rows], dearer)
-        path = course.room.path.copy()
+        path = path.copy()
         path[rows] = np.where(np.isfinite(worth)[:, None], paths, path[rows])
         found = self.given(path)
         return found if found.room.kept() else None
 
     def _built(self, lowest: _Course, wanted: Ints, worth: Floats) -> _Course:
-        """From the course of least power on, wanted paths as they fit, those first that gain most by the watt."""
+        """From the course of least power on, wanted paths as they fit, the best by the watt first."""
         rows, low = self._rows, lowest.room.path
         course = _Course(Room(self._shared, self._now_w, low, self._missed), lowest.worth.copy())
         gain = self._weight[rows] * (worth - lowest.worth[rows])

@@ -58,7 +58,7 @@ class Room:
         self._mean, self._var = self._own_w @ self.member, self._own_v @ self.member
 
     def over_w(self, path: Ints) -> Floats:
-        """[T,G+1] W by which the paths [N,T] are over the caps, negative where they are not; 0 without one."""
+        """[T,G+1] W by which the paths [N,T] are over the caps, negative below them; 0 without one."""
         mean, variance = (drawn @ self.member for drawn in self._drawn(path))
         load = mean + self._z * np.sqrt(variance)
         capped = np.isfinite(self.cap_w)
@@ -91,7 +91,11 @@ class Room:
         return True
 
     def barred(
-        self, rows: Ints, without: Ints | None = None, beside: tuple[Ints, Ints] | None = None, towards: int = 0
+        self,
+        rows: Ints,
+        without: Ints | None = None,
+        beside: tuple[Ints, Ints] | None = None,
+        towards: int = 0,
     ) -> Bools:
         """[T,R,K] settings of miners that do not fit beside the others.
 
@@ -128,7 +132,7 @@ class Room:
         return out
 
     def _too_steep(self, rows: Ints, towards: int) -> Bools:
-        """[T,R,K] settings that are not `towards`, or further than ramps from and to any other of these allow."""
+        """[T,R,K] settings that are not `towards`, or further than ramps allow next to any of the others."""
         change = np.diff(self._mean, axis=0, prepend=self._now_w[None])
         up, down = np.maximum(self._rise_w - change, 0.0), np.maximum(self._fall_w + change, 0.0)
         none = np.full((1, up.shape[1]), np.inf)
