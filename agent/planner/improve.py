@@ -4,10 +4,10 @@ Three ways are gone, and each course that is found is worth more than the one be
 best path that fits beside the others; the limits get new prices, and whole courses are built along the paths
 that miners would choose under these; and of every two miners one gives way to the other.
 
-The result is worth no less than the given course, breaks no limit, hold or wear budget that it keeps, and
-depends on nothing but what is given: work is bounded by counting, not by a clock. Steps at which a limit could
-not be kept are left as they are, and so is all before one at which only a rule given up kept it. If the course
-of least power shows that no rule need be given up, that is where the search begins instead.
+The result is worth no less than the given course, breaks no limit, hold or wear budget that it keeps,
+and depends on nothing but what is given: work is bounded by counting, not by a clock. Steps at which a limit
+could not be kept are left as they are, and so is all before one at which only a rule given up kept it. If the
+course of least power shows that no rule need be given up, that is where the search begins instead.
 
 That is done for small sites. In a large fleet a miner's step is small against the sum, so that prices come
 within some ten-thousandths of the best.
