@@ -32,7 +32,7 @@ Bools = NDArray[np.bool_]
 
 # Steps x miners x candidates looked at in all by each of the ways, and how many looks at the whole fleet have
 # to be in it for anything to be done.
-_CELLS, _LOOKS = 4_000_000, 8
+_CELLS, _LOOKS = 3_000_000, 8
 # How often prices change at most, a course being built along each.
 _TURNS = 16
 # Looks at the whole fleet, each taking what fits, for the course at hand, and for one just built.
