@@ -25,10 +25,9 @@ def binding_words(row: int, fleet: Fleet, limits: Limits, plan: Plan) -> list[st
     if plan.too_hot[row, best]:
         words.append(f"predicted chip temperature over {fleet.chip_max_c[row]:g} C")
     elif here >= 0 and best != here and plan.possible[row, best] and not plan.pays[row, best]:
-        gain = np.sort(plan.profit[row, best] - plan.profit[row, here])
-        least = limits.minimum_gain_usd_per_day
-        if gain[1] > 0.0:
-            words.append(f"gain not sure enough: lower bound {gain[0]:+.2f}, needs {least:+.2f} USD/day")
+        lower, least = plan.lower_usd_per_day[row, best], limits.minimum_gain_usd_per_day
+        if profit[best] > profit[here]:
+            words.append(f"gain not sure enough: lower bound {lower:+.2f}, needs {least:+.2f} USD/day")
     place = plan.bound_by[row]
     if place is not None and fleet.held_back[row] is None:
         words.append(limit_words(place, plan.bound_how[row], limits))

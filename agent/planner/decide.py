@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from math import erf, sqrt
+from functools import cache
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,11 @@ from agent.models.inference import Curves
 from agent.planner.allot import Allotment, allot
 from agent.planner.candidates import Candidates
 from agent.planner.circuits import binding
+from agent.planner.gains import WIDTH_80, Gains, confidence
 from agent.planner.horizon import Outlook, Prospect, Steps
+from agent.planner.improve import Rules, improved
 from agent.planner.limits import Limits, SitePower
-from agent.planner.margins import Horizon, Margins, widened
+from agent.planner.margins import Horizon, Margins
 from agent.planner.schedule import go_through, price_limits
 from agent.planner.shared import Shared, share
 from agent.planner.wear import look_ahead_within
@@ -27,8 +30,6 @@ from agent.planner.wear import look_ahead_within
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-# An 80 % interval of a normal distribution is this many standard deviations wide.
-_WIDTH_80 = 2.5631
 _DAY_H = 24.0
 _KWH_PER_W_DAY = 0.024
 
@@ -74,6 +75,7 @@ class Plan:
         lasts_h: [N] hours for which the plan keeps what is chosen.
         confidence: [N] probability that the gain is above 0.
         possible, pays, too_hot, worn_out: [N,K] what stands for and against each candidate.
+        lower_usd_per_day: [N,K] the bound of each candidate's gain, over its own hours, that has to pay.
         curtailed: [N] True where the cap, not profit, asks for the change.
         path: [N,T] column planned for each step of the horizon, -1 where nothing can be said.
         put_off: [N] True where the best path would move now, but doubt, a hold or a limit speaks against it.
@@ -93,6 +95,7 @@ class Plan:
     confidence: Floats
     possible: Bools
     pays: Bools
+    lower_usd_per_day: Floats
     too_hot: Bools
     worn_out: Bools
     curtailed: Bools
@@ -148,19 +151,9 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     price, outlook = None, solve(prospect)
     if shared.limited:
         price, outlook = price_limits(prospect, outlook, shared, solve)
-    change = _change_usd(prospect)
-    gain = np.sort(
-        _profit(margins, ahead, outlook.lasts, change) - _profit(margins, ahead, outlook.lasts, None, here),
-        axis=2,
-    )
-    if not ahead.certain:
-        # What prices turn out to be matters until the hold is over; then it is decided anew.
-        bound = np.clip(outlook.lasts, 1, prospect.hold_steps)
-        half = margins.price_half(ahead, bound, here) * bound / np.maximum(outlook.lasts, 1)
-        gain = widened(gain, half)
-    pays = (gain[:, :, 0] > limits.minimum_gain_usd_per_day) | hot_now[:, None]
-    if fleet.trying is not None:
-        pays |= fleet.trying[:, None] & (gain[:, :, 1] > 0.0)
+    money = Gains(margins, ahead, _change_usd(prospect), here, prospect.hold_steps)
+    gain = money.sure(outlook.lasts)
+    pays = _pays(gain, fleet, limits) | hot_now[:, None]
     held = fleet.held_h > 0.0
     open_to = possible & pays & power.may_change[:, :1] & ~(held & ~hot_now)[:, None]
     open_to[rows, here] = ~hot_now
@@ -181,33 +174,36 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     nodes = shared.nodes(0, shared.draw(table.current))
     found = allot(shared, nodes, table.current, worth, [within, anything])
 
-    chosen = found.chosen
+    chosen, better = found.chosen, np.zeros(count, dtype=np.bool_)
+    path, unmet = outlook.path.copy(), np.full(len(ahead), -1)
+    different = path[:, 0] != chosen
+    if shared.limited and (price is not None or different.any() or shared.ramped.any()):
+        dearer, first = np.zeros(path.shape) if price is None else price, np.maximum(chosen, 0)
+        course = go_through(prospect, outlook, dearer, shared, first, fleet.restarts_left, budget_steps)
+
+        def pays_for(steps: int) -> Bools:
+            return _pays(money.sure(np.full((count, width), steps)), fleet, limits)
+
+        still = hot_now | power.protected
+        rules = Rules(open_to, still, fleet.restarts_left, budget_steps, cache(pays_for))
+        path, unmet = improved(prospect, shared, course.path, rules), course.unmet
+        better = (path != course.path).any(axis=1)
+        chosen = np.where(better, path[:, 0], chosen)
+        different = outlook.path[:, 0] != chosen
+    else:
+        path[different] = chosen[different, None]
     moved = (chosen != table.current) & (chosen >= 0) & free
     pick = np.maximum(chosen, 0)
-    lasts = outlook.lasts[rows, pick]
+    lasts = np.where(better, _kept_steps(path), outlook.lasts[rows, pick])
     # Every candidate over the hours of the one that is taken, so that they can be compared.
     span = np.broadcast_to(lasts[:, None], (count, width))
-    profit = _profit(margins, ahead, span, change)
-    taken = np.sort(profit[rows, pick] - profit[rows, here], axis=1)
-    taken = widened(taken, margins.slope_half(ahead, span, here)[rows, pick])
-    if not ahead.certain:
-        taken = widened(taken, margins.price_half(ahead, span, here)[rows, pick])
-        profit = widened(profit, margins.price_half(ahead, span))
-    taken = np.where(moved[:, None], taken, 0.0)
+    taken = np.where(moved[:, None], money.told(span)[rows, pick], 0.0)
     less = mean_w[rows, pick] < mean_w[rows, here]
     pays_alone = gain[rows, pick, 0] > limits.minimum_gain_usd_per_day
     member = power.tree.member()
     paid = np.where(member, found.price, 0.0).max(axis=1)
     curtailed = moved & less & ~pays_alone & (paid > 0.0)
     bound, how = _bound(power, found, worth, mean_w)
-    path, unmet = outlook.path.copy(), np.full(len(ahead), -1)
-    different = path[:, 0] != chosen
-    if shared.limited and (price is not None or different.any() or shared.ramped.any()):
-        dearer = np.zeros(path.shape) if price is None else price
-        course = go_through(prospect, outlook, dearer, shared, pick, fleet.restarts_left, budget_steps)
-        path, unmet = course.path, course.unmet
-    else:
-        path[different] = chosen[different, None]
     path[~known_now] = -1
     if found.over.any():
         unmet[0] = int(found.over.argmax())
@@ -217,11 +213,12 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     return Plan(
         chosen=chosen,
         gain=taken,
-        profit=profit,
+        profit=money.profit(span),
         lasts_h=np.asarray(lasts * ahead.step_h, dtype=np.float64),
-        confidence=_confidence(taken),
+        confidence=confidence(taken),
         possible=possible,
         pays=pays,
+        lower_usd_per_day=gain[:, :, 0],
         too_hot=too_hot,
         worn_out=worn_out,
         curtailed=curtailed,
@@ -256,7 +253,7 @@ def _shared(fleet: Fleet, limits: Limits, ahead: Horizon, free: Bools) -> Shared
     power, table = fleet.curves.power_w, fleet.candidates
     draw = _present_draw(fleet)
     mean_w = np.nan_to_num(power[:, :, 1])
-    sigma_w = np.nan_to_num((power[:, :, 2] - power[:, :, 0]) / _WIDTH_80)
+    sigma_w = np.nan_to_num((power[:, :, 2] - power[:, :, 0]) / WIDTH_80)
     # Of a present setting that nothing foresees, what it draws is known all the same.
     rows, here = np.arange(len(draw)), np.maximum(table.current, 0)
     unforeseen = (table.current >= 0) & ~np.isfinite(power[rows, here, 1])
@@ -344,6 +341,20 @@ def _which_cap(power: SitePower, found: Allotment, g: int) -> str:
     return "demand event" if power.event_cap_w[0, g] < power.tree.cap_w[g] else "cap"
 
 
+def _pays(gain: Floats, fleet: Fleet, limits: Limits) -> Bools:
+    """[N,K] whether gains [N,K,3] are sure enough."""
+    pays: Bools = np.greater(gain[:, :, 0], limits.minimum_gain_usd_per_day)
+    if fleet.trying is not None:
+        pays |= fleet.trying[:, None] & (gain[:, :, 1] > 0.0)
+    return pays
+
+
+def _kept_steps(path: Ints) -> Ints:
+    """[N] steps for which paths [N,T] keep their first setting."""
+    leaves = path != path[:, :1]
+    return np.asarray(np.where(leaves.any(axis=1), leaves.argmax(axis=1), path.shape[1]), dtype=np.int64)
+
+
 def _upper_w(shared: Shared, chosen: Ints) -> float:
     """What the miners that are up for decision draw together, at the stated confidence."""
     rows, pick = np.flatnonzero(shared.free), chosen[shared.free]
@@ -358,24 +369,3 @@ def _change_usd(prospect: Prospect) -> Floats:
     cost = np.where(prospect.stops[rows, prospect.current][:, None], wake_loss, loss)
     cost[rows, prospect.current] = 0.0
     return cost
-
-
-def _profit(
-    margins: Margins, ahead: Horizon, lasts: Ints, change: Floats | None, column: Ints | None = None
-) -> Floats:
-    """[N,K,3] USD/day over the first `lasts` [N,K] steps, the cost of the change taken off.
-
-    Of one candidate of each miner, `column` [N], over all these spans where it is given.
-    """
-    profit = margins.over(*ahead.means_until(lasts), column)
-    if change is None:
-        return profit
-    days = np.maximum(lasts, 1) * ahead.step_h / _DAY_H
-    return np.asarray(profit - (change / days)[:, :, None])
-
-
-def _confidence(gain: Floats) -> Floats:
-    sigma = (gain[:, 2] - gain[:, 0]) / _WIDTH_80
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(sigma > 0, gain[:, 1] / sigma, np.sign(gain[:, 1]) * 10.0)
-    return np.array([0.5 * (1.0 + erf(value)) for value in (z / sqrt(2.0)).tolist()])

@@ -44,6 +44,8 @@ class Prospect:
         may_change: [T] or [N,T] steps at which settings may be changed; None is all.
         wears: [N,K] entries from a hashing setting that are restarts, as leaving a stop is; None is all.
         after_usd: [N,K] worth of ending in a setting; None is nothing.
+        barred: [T,N,K] settings that may not be held in a step, present ones neither; None is none. A path
+            through one is found only where there is no other, and its value says nothing.
     """
 
     hashrate_ths: Floats
@@ -63,6 +65,7 @@ class Prospect:
     may_change: Bools | None = None
     wears: Bools | None = None
     after_usd: Floats | None = None
+    barred: Bools | None = None
 
     @property
     def steps(self) -> int:
@@ -88,6 +91,8 @@ class Prospect:
             kept["price_usd_per_kwh"] = self.price_usd_per_kwh[rows]
         if self.may_change is not None and self.may_change.ndim == 2:
             kept["may_change"] = self.may_change[rows]
+        if self.barred is not None:
+            kept["barred"] = self.barred[:, rows]
         return replace(self, **kept)
 
 
@@ -114,6 +119,7 @@ class Steps:
         self._parts = np.maximum(1.0 - np.abs(mix[:, None] - np.arange(len(self._rate))), 0.0)
         self._usd_per_ths = it.hashprice_usd_per_ths_day * (it.step_h / 24.0)
         self._usd_per_kw = it.price_usd_per_kwh * it.step_h
+        self._fine = 0.0 if it.barred is None else self._more_than_all()
 
     def rate(self, step: int) -> Floats:
         """[N,K] TH/s."""
@@ -127,7 +133,31 @@ class Steps:
         """[N,K] USD in one step."""
         price = self._usd_per_kw[..., step]
         energy = self.power_kw(step) * (price if price.ndim == 0 else price[:, None])
-        return np.asarray(self.rate(step) * self._usd_per_ths[step] - energy)
+        found = self.rate(step) * self._usd_per_ths[step] - energy
+        if self._prospect.barred is not None:
+            found -= self._fine * self._prospect.barred[step]
+        return np.asarray(found)
+
+    def along(self, path: Ints, rows: Ints | None = None) -> Floats:
+        """[R] USD earned along paths [R,T], costs of changes taken off, and what comes after them.
+
+        Args:
+            rows: [R] whose paths they are; None is all miners in order.
+        """
+        it = self._prospect
+        rows = np.arange(len(path)) if rows is None else rows
+        own, before = rows[:, None], np.concatenate([it.current[rows, None], path[:, :-1]], axis=1)
+
+        def of(table: Floats) -> Floats:
+            return np.asarray(np.einsum("tj,jrt->rt", self._parts, table[:, own, path]))
+
+        price = self._usd_per_kw if self._usd_per_kw.ndim == 1 else self._usd_per_kw[rows]
+        earned = of(self._rate) * self._usd_per_ths - of(self._kw) * price
+        woken = it.stops[own, before]
+        lost = np.where(woken, of(self._woken), of(self._lost)) * (it.hashprice_usd_per_ths_day / 24.0)
+        wear = np.where(woken, self._wake_wear[own, path], self._wear[own, path])
+        total = (earned - np.where(path != before, lost + wear, 0.0)).sum(axis=1)
+        return total if it.after_usd is None else np.asarray(total + it.after_usd[rows, path[:, -1]])
 
     def losses(self, step: int) -> tuple[Floats, Floats]:
         """[N,K] USD that entering each candidate costs, from a hashing setting and from a stop."""
@@ -157,6 +187,9 @@ class Steps:
             draw = (self._parts @ kw).reshape(shape)
             earning = (worth @ rate).reshape(shape) - draw * self._usd_per_kw.T[:, None, :]
             window = held(earning)
+        if it.barred is not None:
+            fines = np.where(it.barred.transpose(0, 2, 1), self._fine, 0.0)
+            earning, window = earning - fines, window - held(fines)
         spent = (it.hashprice_usd_per_ths_day / 24.0)[:, None] * self._parts
         running = window - (spent @ _flat(self._lost)).reshape(shape)
         waking = window - (spent @ _flat(self._woken)).reshape(shape)
@@ -164,6 +197,15 @@ class Steps:
             running -= self._wear.T
             waking -= self._wake_wear.T
         return earning, running, waking
+
+    def _more_than_all(self) -> float:
+        """USD that no path can make good."""
+        most = np.abs(self._usd_per_ths).sum() * self._rate.max(initial=0.0)
+        most += np.abs(self._usd_per_kw).sum(axis=-1).max() * self._kw.max(initial=0.0)
+        after = self._prospect.after_usd
+        if after is not None:
+            most += np.abs(after[np.isfinite(after)]).max(initial=0.0)
+        return 4.0 * float(most)
 
     def _at(self, table: Floats, step: int) -> Floats:
         if len(table) == 1:

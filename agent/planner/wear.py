@@ -66,11 +66,12 @@ def _with_budget(prospect: Prospect, most: Ints, first_steps: int, *, keep_value
     kept = Values(np.empty((steps, count, width)), np.empty((steps, count, width))) if keep_values else None
     action = start = later[steps]
     none_left = np.full((count, width, 1), -np.inf)
+    earned = [money.earning(step) for step in range(steps)]
     for step in range(steps - 1, -1, -1):
-        earning = money.earning(step)
+        earning = earned[step]
         window += earning
         if step + hold < steps:
-            window -= money.earning(step + hold)
+            window -= earned[step + hold]
         entered = np.where(
             may_enter(prospect, step)[:, :, None],
             window[:, :, None] + later[min(step + hold, steps)],
@@ -98,8 +99,8 @@ def _with_budget(prospect: Prospect, most: Ints, first_steps: int, *, keep_value
             action = np.where(stopped[:, None, None], waking, running)
             action[rows, prospect.current] = stay[rows, prospect.current]
     held = np.minimum(prospect.held_steps, steps)
-    earned = np.cumsum([money.earning(t)[rows, prospect.current] for t in range(steps)], axis=0)
-    while_held = np.where(held > 0, earned[np.maximum(held - 1, 0), rows], 0.0)
+    until = np.cumsum([earning[rows, prospect.current] for earning in earned], axis=0)
+    while_held = np.where(held > 0, until[np.maximum(held - 1, 0), rows], 0.0)
     path, lasts = _follow(prospect, goes, wears, most, first_steps)
     value = start[rows, prospect.current, most] + while_held
     values = action[rows, :, most]
