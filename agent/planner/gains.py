@@ -1,4 +1,4 @@
-"""What a change brings over staying, and its doubt: what must be sure before a miner moves, and what is told."""
+"""What a change brings over staying, and its doubt: what must be sure before a move, and what is told."""
 
 from __future__ import annotations
 
