@@ -67,7 +67,9 @@ def price_limits(
             shared.protected,
             fill=False,
         )
-        price[:, step] = np.where(nodes[step].member, found.price, 0.0).max(axis=1) / _KWH_PER_W_DAY
+        weighed = np.where(nodes[step].member, found.price, 0.0).max(axis=1)
+        # A watt that counts for more is dearer by as much less.
+        price[:, step] = weighed / shared.weight / _KWH_PER_W_DAY
     base = prospect.price_usd_per_kwh
     return price, solve(replace(prospect, price_usd_per_kwh=base + price))
 

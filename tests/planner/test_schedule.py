@@ -381,6 +381,30 @@ def test_the_one_that_counts_more_keeps_its_power() -> None:
         assert plan.bound_by == ("site", "site")
 
 
+@pytest.mark.parametrize("miners", [20, 1200])
+def test_weights_count_only_beside_one_another(miners: int) -> None:
+    rng = np.random.default_rng(miners)
+    given_fleet = random_fleet(rng, miners, 7)
+    tree = replace(SitePower.single(miners, 48, INF).tree, cap_w=np.array([1500.0 * miners]))
+    prices = Horizon(1.0, np.full(48, 0.05), rng.uniform(0.0, 0.08, 48))
+    plans = [
+        decide(
+            given_fleet,
+            prices,
+            Limits(
+                INF,
+                1.28,
+                0.0,
+                hold_h=2.0,
+                site=replace(SitePower.single(miners, 48, INF), tree=tree, weight=np.full(miners, weight)),
+            ),
+        )
+        for weight in (1.0, 4.0)
+    ]
+    assert (plans[0].chosen != given_fleet.candidates.current).any()
+    assert (plans[0].path == plans[1].path).all()
+
+
 def test_an_event_is_kept_only_if_it_pays() -> None:
     prices = horizon(*[0.02] * 4)
     two, site = pair(prices)
