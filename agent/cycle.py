@@ -150,7 +150,7 @@ class Cycle:
         self._proposals.take_decisions()
         self._meter_demand(frame, estimated)
         if self._due(now):
-            self._decide(units, frame, features, predictor, estimated)
+            await self._decide(units, frame, features, predictor, estimated)
         self._advise(results, frame, curves)
         self._proposals.approve_by_mode(now)
         self.dispatcher.start(now)
@@ -173,7 +173,7 @@ class Cycle:
             return True
         return (now - self._decided_at).total_seconds() >= self._config.decide.interval_s
 
-    def _decide(
+    async def _decide(
         self,
         units: Sequence[Unit],
         frame: FleetFrame,
@@ -198,7 +198,7 @@ class Cycle:
             i = rows.get(change.miner_id)
             if i is not None:
                 draw[i] = np.maximum(draw[i], change.expected.power_w.q90)
-        self._round = decision_round(
+        self._round = await decision_round(
             self._site,
             self._config,
             units,

@@ -5,6 +5,7 @@ Nothing is stored or sent here; `agent.cycle` does that with what comes back.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,8 +26,10 @@ from agent.money.conditions import Forecast
 from agent.money.demand import DemandMeter
 from agent.planner.candidates import Candidates, build_candidates
 from agent.planner.decide import Fleet, Plan, decide
+from agent.planner.events import DemandEvent
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
+from agent.planner.peak import PeakCharge
 from agent.planner.recommend import Context, recommendations
 from agent.planner.snapshot import Snapshot
 from agent.planner.worth_keeping import with_events, with_peak
@@ -57,7 +60,7 @@ class Round:
     snapshot: Snapshot
 
 
-def decision_round(
+async def decision_round(
     site: Site,
     config: SiteConfig,
     units: Sequence[Unit],
@@ -144,12 +147,9 @@ def decision_round(
         hold_h=config.limits.minimum_hold_h,
         site=power,
     )
-    if events:
-        limits = replace(limits, site=with_events(events, fleet, horizon, limits, power, now))
-    if demand is not None and limits.site is not None:
-        site_power = with_peak(demand.charge(now), fleet, horizon, limits, limits.site)
-        limits = replace(limits, site=site_power)
-    plan = decide(fleet, horizon, limits)
+    charge = None if demand is None else demand.charge(now)
+    # Seconds of a large site under many limits; commands on the wire must not wait for them.
+    limits, plan = await asyncio.to_thread(_planned, fleet, horizon, limits, power, events, charge, now)
     context = Context(
         site_id=config.site.id,
         now=now,
@@ -179,6 +179,23 @@ def decision_round(
         model=predictor.label,
     )
     return Round(now, table, curves, plan, tuple(found), shown, snapshot)
+
+
+def _planned(
+    fleet: Fleet,
+    horizon: Horizon,
+    limits: Limits,
+    power: SitePower,
+    events: Sequence[DemandEvent],
+    charge: PeakCharge | None,
+    now: datetime,
+) -> tuple[Limits, Plan]:
+    """The plan, and the limits with events and a bound of the peak where these pay."""
+    if events:
+        limits = replace(limits, site=with_events(events, fleet, horizon, limits, power, now))
+    if charge is not None and limits.site is not None:
+        limits = replace(limits, site=with_peak(charge, fleet, horizon, limits, limits.site))
+    return limits, decide(fleet, horizon, limits)
 
 
 def _held_back(
