@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.clock import ManualClock
+from agent.planner.decide import Fleet, Plan, decide
+from agent.planner.limits import Limits
+from agent.planner.margins import Horizon
 from agent.records import Act
 from tests.chain.farms import NOON, chain, farm_spec, site_file
 
@@ -54,6 +61,22 @@ async def test_at_a_dear_price_a_stop_is_proposed_applied_and_confirmed(tmp_path
         assert all(machine.state().hashrate_ths == 0.0 for machine in parts.farm.machines.values())
         for act in acts:
             assert_followable(act)
+
+
+async def test_while_a_plan_is_made_the_loop_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, loop, turned = farm_spec(mixed()[:1], tmp_path), asyncio.get_running_loop(), threading.Event()
+    answers: list[bool] = []
+
+    def waiting(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
+        loop.call_soon_threadsafe(turned.set)
+        answers.append(turned.wait(20.0))
+        return decide(fleet, horizon, limits)
+
+    monkeypatch.setattr("agent.deciding.decision.decide", waiting)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR)) as parts:
+        await parts.run(2)
+        assert answers and all(answers)
+        assert len(parts.proposed()) == 1
 
 
 async def test_at_a_cheap_price_nothing_is_proposed(tmp_path: Path) -> None:
