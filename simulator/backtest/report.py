@@ -103,12 +103,18 @@ def _head(result: Mapping[str, Any]) -> str:
                 else " and no hour outside a limit."
             )
         )
+    judged = ""
+    if result["recorded"]:
+        judged = (
+            f'<p class="of">Nobody knows what a unit would have done elsewhere: all are judged by '
+            f"{escape(result['curves'])}, as known at the end of the record, and hashmargin plans with them.</p>"
+        )
     where = f" at prices of {escape(str(result['zone']))}" if result["zone"] else ""
     return (
         f'<header class="verdict {tone}"><h1>Backtest of {escape(result["farm"])}</h1>'
         f"<p>{sentence}</p></header>"
         f'<p class="of">{result["units"]} units{where}, {result["from"][:10]} to {result["to"][:10]}, '
-        f"steps of {result['step_s'] // 60} minutes, prices known: {escape(result['horizon'])}.</p>"
+        f"steps of {result['step_s'] // 60} minutes, prices known: {escape(result['horizon'])}.</p>{judged}"
     )
 
 

@@ -80,7 +80,8 @@ def test_a_lake_against_its_own_record(
     assert policies["hashmargin"]["regret"] < 0.01
     assert policies["hashmargin"]["profit_usd"] > policies["as-recorded"]["profit_usd"]
     assert set(result["causes"]) == {"price forecast", "hysteresis"}
-    assert "what was really set" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "what was really set" in page and "as known at the end of the record" in page
 
 
 def test_the_record_is_what_was_set(lake: Path) -> None:
