@@ -107,7 +107,7 @@ def _head(result: Mapping[str, Any]) -> str:
     if result["recorded"]:
         judged = (
             f'<p class="of">Nobody knows what a unit would have done elsewhere: all are judged by '
-            f"{escape(result['curves'])}, as known at the end of the record, and hashmargin plans with them.</p>"
+            f"{escape(result['curves'])}, as known at the end of the record; hashmargin plans with them.</p>"
         )
     where = f" at prices of {escape(str(result['zone']))}" if result["zone"] else ""
     return (
