@@ -28,6 +28,9 @@ _FADES_H = 24.0
 _COOLS_C_PER_DAY = 0.5
 # It says nothing of air that is cooler than then by more.
 _LIKE_THEN_C = 6.0
+# A hottest hour that its own conditions no longer bring, by more than so much in air of then, was a sensor's
+# slip or has been mended: it is given up within hours, not weeks.
+_DOUBTED_C, _SAME_AIR_C, _GIVEN_UP_H = 4.0, 3.0, 6.0
 # Beyond this a sensor is broken rather than a chip hot.
 _MOST_C = 30.0
 _HOTTEST_C = 125.0
@@ -120,7 +123,11 @@ def follow(
     alone = (
         usable & ~np.isfinite(predicted_c) & (chip_c > air_c) & (chip_c < _HOTTEST_C) & (predicted_w > 0.0)
     )
-    new = (known | alone) & np.isfinite(air_c) & ~(chip_c < hottest)
+    seen_here = (known | alone) & np.isfinite(air_c)
+    short = _as_then(heat, air_c, predicted_w) - chip_c
+    wrong = seen_here & (air_c >= heat.hottest_air_c - _SAME_AIR_C) & (short > _DOUBTED_C)
+    hottest = np.where(wrong, hottest - short * (1.0 - np.exp(-hours / _GIVEN_UP_H)), hottest)
+    new = seen_here & ~(chip_c < hottest)
     return ChipHeat(
         np.where(known, after, heat.above_c * np.exp(-hours / _FADES_H)),
         np.where(known, predicted_w, heat.at_w),
@@ -146,10 +153,8 @@ def hotter(
     found = chip_c + np.where(hashing, np.nan_to_num(np.maximum(above, 0.0)), 0.0)[:, :, None]
     # No further than it was seen: fans that were not at their limit then keep chips as cool in warmer air and
     # at more power, and a unit that is kept from trying would never show it.
-    rise = (heat.hottest_c - heat.hottest_air_c)[:, None]
-    rise = rise * np.minimum(_ratio(power_w, heat.hottest_w[:, None]), 1.0)
     like_then = air_c >= heat.hottest_air_c - _LIKE_THEN_C
-    as_then = np.minimum(air_c, heat.hottest_air_c)[:, None] + rise
+    as_then = _as_then(heat, air_c, power_w)
     as_then = np.where(hashing & like_then[:, None], as_then, -np.inf)
     blind = np.isnan(found[:, :, 1]) & np.isfinite(as_then)
     found[blind] = as_then[blind][:, None]
@@ -159,6 +164,14 @@ def hotter(
     found[:, :, 2] += np.where(hashing, _FURTHER_SPARE_C * further, 0.0)
     found[:, :, 2] += np.where(hashing & standing[:, None], _WAKING_SPARE_C, 0.0)
     return np.asarray(found)
+
+
+def _as_then(heat: ChipHeat, air_c: Floats, power_w: Floats) -> Floats:
+    """Chips as in the hottest hour, by the rise over air of then, at power [N] or [N,K]."""
+    then = (heat.hottest_c, heat.hottest_air_c, heat.hottest_w, air_c)
+    hottest_c, hottest_air_c, hottest_w, air = (one.reshape(-1, *(1,) * (power_w.ndim - 1)) for one in then)
+    rise = (hottest_c - hottest_air_c) * np.minimum(_ratio(power_w, hottest_w), 1.0)
+    return np.asarray(np.minimum(air, hottest_air_c) + rise)
 
 
 def _ratio(power_w: Floats, then_w: Floats) -> Floats:

@@ -83,3 +83,17 @@ def test_a_unit_goes_up_by_what_it_showed() -> None:
     shown = upper(seen(80.0), power_w=4500.0)
     assert shown == upper(seen(80.0)) + 6.0
     assert upper(seen(80.0), power_w=2000.0) == upper(seen(80.0))
+
+
+def test_a_slip_of_the_sensor_is_given_up_within_a_day_and_a_hot_day_is_not() -> None:
+    heat = seen(104.0, air_c=35.0)
+    for hour in range(1, 25):
+        heat = seen(82.0, air_c=35.0, at_h=hour, heat=heat)
+    assert heat.hottest_c[0] < 87.0
+    # Cooler air says nothing of it, and the same heat again confirms it.
+    heat = seen(104.0, air_c=35.0)
+    for hour in range(1, 25):
+        heat = seen(82.0, air_c=28.0, at_h=hour, heat=heat)
+    assert heat.hottest_c[0] > 103.0
+    heat = seen(102.0, air_c=34.0, at_h=25.0, heat=heat)
+    assert heat.hottest_c[0] > 103.0
