@@ -37,7 +37,7 @@ _HOTTEST_C = 125.0
 _POWER_RATIO = (0.5, 1.6)
 # To spare at the first hour after a stop, when nothing of the present air has been seen. Once it hashes, a
 # unit that turns out to be hotter is known to be.
-_WAKING_SPARE_C = 1.5
+_WAKING_SPARE_C = 2.5
 # To spare for each doubling of what a unit drew when its chips were last seen: it goes up by what it showed.
 _FURTHER_SPARE_C = 12.0
 

@@ -75,7 +75,7 @@ def test_a_stopped_unit_does_not_look_hotter_than_predicted_for_ever() -> None:
 
 
 def test_a_unit_that_is_woken_has_something_to_spare() -> None:
-    assert upper(seen(80.0), standing=True) == upper(seen(80.0)) + 1.5
+    assert upper(seen(80.0), standing=True) == upper(seen(80.0)) + 2.5
 
 
 def test_a_unit_goes_up_by_what_it_showed() -> None:
