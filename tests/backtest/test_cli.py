@@ -46,17 +46,24 @@ def test_every_policy_in_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert sum(printed["left_out"].values()) == 1
     best = printed["policies"]["oracle"]["profit_usd"]
     for name, one in printed["policies"].items():
-        assert set(one) - {"curves"} == FIGURES, name
+        assert set(one) - {"curves", "promises"} == FIGURES, name
         assert one["profit_usd"] <= best + 1e-6, name
         assert sum(one["outside_h"].values()) == 0.0, name
         assert sum(one["months"].values()) == pytest.approx(one["profit_usd"], abs=1e-3)
         assert one["regret"] == pytest.approx(1.0 - one["profit_usd"] / best, abs=1e-6)
     assert printed["policies"]["hashmargin"]["regret"] < printed["policies"]["constant-jth"]["regret"]
+    assert printed["policies"]["hashmargin"]["promises"]["changes"] > 0
     assert set(printed["causes"]) == {"price forecast", "curve error", "hysteresis"}
     assert [one["restarts_per_day"] for one in printed["wear_sweep"]] == [0, 2]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "http" not in page.replace("http://www.w3.org", "")
-    for title in ("Profit over time", "Price against power", "Regret by cause", "Curves of single units"):
+    for title in (
+        "Profit over time",
+        "Price against power",
+        "Regret by cause",
+        "Curves of single units",
+        "What was promised",
+    ):
         assert title in page
 
 
