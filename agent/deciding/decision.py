@@ -114,6 +114,7 @@ async def decision_round(
         for i, member in enumerate(site.members)
     )
     held_until = [_hold_until(m.miner_id, recent, config.limits.minimum_hold_h) for m in site.members]
+    budget = _restarts_a_day(site.members, config)
     fleet = Fleet(
         candidates=table,
         curves=curves,
@@ -122,7 +123,8 @@ async def decision_round(
         present_power_w=present_power_w,
         rated_power_w=np.nan_to_num(frame.columns["rated_power_w"]),
         held_back=held_back,
-        restarts_left=_restarts_left(site.members, config, recent, now),
+        restarts_left=budget - _restarts_used(site.members, recent, now),
+        restarts_a_day=budget,
         held_h=np.array([_hours(until, now) for until in held_until], dtype=np.float64),
         trying=np.array([m.miner_id in trials.trying for m in site.members], dtype=np.bool_)
         if trials
@@ -254,22 +256,22 @@ def _hours(until: datetime | None, now: datetime) -> float:
     return max(0.0, (until - now).total_seconds() / 3600.0) if until is not None else 0.0
 
 
-def _restarts_left(
-    members: Sequence[Member], config: SiteConfig, recent: Sequence[Act], now: datetime
-) -> NDArray[np.int64]:
+def _restarts_a_day(members: Sequence[Member], config: SiteConfig) -> NDArray[np.int64]:
+    """[N] the wear budget: the profile's or the site's, whichever is smaller."""
+    wear = [int(m.profile.restarts_per_day.value) if m.profile is not None else 0 for m in members]
+    most = config.limits.restarts_per_day
+    return np.array([one if most is None else min(one, most) for one in wear], dtype=np.int64)
+
+
+def _restarts_used(members: Sequence[Member], recent: Sequence[Act], now: datetime) -> NDArray[np.int64]:
+    """[N] restarts of the last day."""
     since = now - timedelta(days=1)
     used = Counter(
         act.miner_id
         for act in recent
         if act.restarts_hashing and act.status != "failed" and act.intended_at > since
     )
-    budget = config.limits.restarts_per_day
-
-    def allowed(member: Member) -> int:
-        wear = int(member.profile.restarts_per_day.value) if member.profile is not None else 0
-        return wear if budget is None else min(wear, budget)
-
-    return np.array([allowed(m) - used[m.miner_id] for m in members], dtype=np.int64)
+    return np.array([used[m.miner_id] for m in members], dtype=np.int64)
 
 
 def _chip_max_c(unit: Unit) -> float:

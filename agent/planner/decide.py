@@ -49,6 +49,8 @@ class Fleet:
         restarts_left: [N] restarts that the wear budget still allows within the next day.
         held_h: [N] hours for which the present setting must still be held.
         trying: [N] True where the present setting was entered to learn from it; leaving it may pay unsurely.
+        restarts_a_day: [N] the whole wear budget. With 0 nothing that is stopped may be woken, so that money
+            stops nobody. None: never 0.
     """
 
     candidates: Candidates
@@ -61,6 +63,7 @@ class Fleet:
     restarts_left: Ints
     held_h: Floats
     trying: Bools | None = None
+    restarts_a_day: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +136,17 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     worn_out = table.restarts & (fleet.restarts_left <= 0)[:, None]
     foreseen = np.isfinite(margins.rate_ths) & np.isfinite(margins.power_w)
     may_enter = foreseen & table.permitted & ~too_hot
-    possible = may_enter & ~worn_out
+    for_good = np.zeros_like(table.stops)
+    if fleet.restarts_a_day is not None:
+        for_good = table.stops & (fleet.restarts_a_day <= 0)[:, None] & ~too_hot[rows, here][:, None]
+        for_good[rows, here] = False
+    possible = may_enter & ~worn_out & ~for_good
     # Too hot where it stands: any permitted cooler setting may be taken, whatever it costs.
     hot_now = too_hot[rows, here] & free & (possible & power.may_change[:, :1]).any(axis=1)
 
     prospect = replace(
-        _prospect(fleet, margins, ahead, limits, may_enter & free[:, None]), may_change=power.may_change
+        _prospect(fleet, margins, ahead, limits, may_enter & free[:, None] & ~for_good),
+        may_change=power.may_change,
     )
     draw = _present_draw(fleet)
     shared = _shared(fleet, limits, ahead, free)

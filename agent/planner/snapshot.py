@@ -85,6 +85,8 @@ def pack(snapshot: Snapshot) -> bytes:
     arrays |= {name: getattr(fleet, name) for name in _FLEET}
     if fleet.trying is not None:
         arrays["trying"] = fleet.trying
+    if fleet.restarts_a_day is not None:
+        arrays["restarts_a_day"] = fleet.restarts_a_day
     if limits.site is not None:
         site = limits.site
         facts["site"] = {
@@ -144,6 +146,7 @@ def _build(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
         held_back=tuple(facts["held_back"]),
         **{name: arrays[name] for name in _FLEET},
         trying=arrays.get("trying"),
+        restarts_a_day=arrays.get("restarts_a_day"),
     )
     first, second = facts["sources"]
     return Snapshot(

@@ -122,6 +122,7 @@ class Planned:
             held_back=(None,) * len(rows),
             restarts_left=(scene.rules.restarts_per_day - standing.used)[rows],
             held_h=np.asarray(standing.held[rows] * scene.grid.step_h, dtype=np.float64),
+            restarts_a_day=scene.rules.restarts_per_day[rows],
         )
         limits = Limits(
             cap_w=float("inf"),

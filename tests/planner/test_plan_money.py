@@ -148,6 +148,22 @@ def test_what_is_sure_moves_before_what_is_not() -> None:
     assert planned(prices, current=LOW, spread=0.05).chosen[0] == LOW
 
 
+def test_who_may_never_be_woken_is_not_stopped_for_money() -> None:
+    dear = horizon(*[0.30] * 24)
+    never = replace(fleet(dear), restarts_left=np.array([0]), restarts_a_day=np.array([0]))
+    used_up = replace(never, restarts_a_day=np.array([2]))
+    assert decide(used_up, dear, LIMITS).path[0, 0] == STOP
+    plan = decide(never, dear, LIMITS)
+    assert plan.path.tolist() == [[LOW] * 24]
+    assert not plan.possible[0, STOP]
+    # A cap and heat go before wear.
+    assert decide(never, dear, replace(LIMITS, cap_w=100.0)).chosen.tolist() == [STOP]
+    chips = never.curves.chip_temp_c.copy()
+    chips[0, STOP] = 20.0
+    hot = replace(never, chip_max_c=np.array([50.0]), curves=replace(never.curves, chip_temp_c=chips))
+    assert decide(hot, dear, LIMITS).chosen.tolist() == [STOP]
+
+
 def test_the_better_of_two_paths_within_the_wear_budget() -> None:
     cheap, dear = [0.02] * 4, [0.30] * 4
     prices = horizon(*cheap, *dear, *cheap, *dear, *cheap, *dear)
