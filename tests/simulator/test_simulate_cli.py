@@ -22,6 +22,8 @@ from agent.errors import InputError
 from agent.money.prices import read_market, read_prices
 from tests.patience import PATIENCE_S
 
+# Every farm here has the same addresses.
+pytestmark = pytest.mark.xdist_group("simulate-cli")
 FARM = """
 name: cli
 start: 2026-03-02T06:00:00Z
