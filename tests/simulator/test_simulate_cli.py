@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,18 +24,22 @@ from agent.errors import InputError
 from agent.money.prices import read_market, read_prices
 from tests.patience import PATIENCE_S
 
-# Every farm here has the same addresses.
-pytestmark = pytest.mark.xdist_group("simulate-cli")
 FARM = """
 name: cli
 start: 2026-03-02T06:00:00Z
 clock_factor: 100
 ambient: {kind: constant, celsius: 20}
-port_offset: 22000
+port_offset: PORTS
 groups:
   - {model: antminer-s19, count: 2, first_address: 127.32.0.1}
   - {model: whatsminer-m50, count: 1, first_address: 127.32.1.1}
 """
+
+
+# Every farm here has the same addresses, so each has ports of its own: one may still be on its way out.
+_OFFSETS = itertools.count(
+    22_000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), 10
+)
 
 
 def hashmargin(*words: str) -> list[str]:
@@ -42,7 +48,7 @@ def hashmargin(*words: str) -> list[str]:
 
 @contextmanager
 def running(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
-    (folder / "farm.yaml").write_text(FARM)
+    (folder / "farm.yaml").write_text(FARM.replace("PORTS", str(next(_OFFSETS))))
     ready = folder / "ready.json"
     process = subprocess.Popen(
         hashmargin("simulate", "--farm", str(folder / "farm.yaml"), "--ready-file", str(ready), *words),
@@ -107,7 +113,7 @@ def test_no_farm_is_an_error_that_says_what_to_give() -> None:
 
 
 def test_two_clocks_are_one_too_many(tmp_path: Path) -> None:
-    (tmp_path / "farm.yaml").write_text(FARM)
+    (tmp_path / "farm.yaml").write_text(FARM.replace("PORTS", "22000"))
     with pytest.raises(InputError, match="not both"):
         run("simulate", "--farm", str(tmp_path / "farm.yaml"), "--clock", "x", "--clock-factor", "2")
 
@@ -126,7 +132,7 @@ def test_history_writes_lake_market_and_prices_and_one_json_document(tmp_path: P
 
 
 def test_history_of_a_farm_has_its_models(tmp_path: Path) -> None:
-    (tmp_path / "farm.yaml").write_text(FARM)
+    (tmp_path / "farm.yaml").write_text(FARM.replace("PORTS", "22000"))
     result = run(
         "simulate", "history", "--days", "1", "--miners", "6", "--out", str(tmp_path / "lake"),
         "--farm", str(tmp_path / "farm.yaml"), "--json",
