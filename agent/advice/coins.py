@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from agent.errors import ConfigError
 from agent.money.prices import MarketSeries, Series
+from agent.quantiles import Z80
 from agent.yamlfile import StrictModel, load_yaml
 
 Floats = NDArray[np.float64]
@@ -24,7 +25,6 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 DAYS_OF_HISTORY = 30
 # Of the 80 % interval of a normal distribution.
-Z80 = 1.2815515655446004
 _LEAST_CHANGES = 10
 _HASHES_PER_DIFFICULTY = 2.0**32
 _DAY_S = 86400.0

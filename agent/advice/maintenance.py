@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
-from agent.advice.coins import Z80
 from agent.advice.record import Finding, Round, Standing
 from agent.learning.decline import Decline
 from agent.polling.health_watch import critical_faults
+from agent.quantiles import Z80
 from agent.reading import Board, Reading
 
 # A board that comes back does not do exactly what the others do.

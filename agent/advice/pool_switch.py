@@ -10,10 +10,11 @@ from statistics import NormalDist
 import numpy as np
 
 from agent.advice.coin_switch import NOTHING_IS_SENT
-from agent.advice.coins import Z80, CoinPool, SwitchRules
+from agent.advice.coins import CoinPool, SwitchRules
 from agent.advice.pool_work import PoolWork, effectiveness
 from agent.advice.record import Finding, Standing
 from agent.pools.guard import PoolGuard, shown
+from agent.quantiles import Z80
 
 
 def pool_switch(

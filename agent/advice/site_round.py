@@ -8,7 +8,6 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.advice.coins import Z80
 from agent.advice.maintenance import rate_of_the_rest
 from agent.advice.record import Round, Standing
 from agent.config import SiteConfig
@@ -16,6 +15,7 @@ from agent.features.streaming import feature_hash
 from agent.fleet import FleetFrame
 from agent.models.inference import Curves
 from agent.money.conditions import Forecast
+from agent.quantiles import Z80
 from agent.reading import Reading
 from agent.records import SettingRecord
 from agent.site import Site

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from agent.learning.state import UnitLearning, priors, without_bias
 from agent.learning.tuning import HASHRATE, POWER, heat_of
 from agent.models.inference import STOP_SHARE, Curves, Economics
+from agent.quantiles import Z80
 
 Floats = NDArray[np.float64]
 
-_Z80 = 1.2815515655446004
 _KWH_PER_W_DAY = 0.024
 # A correction beyond this says that the curve is another one altogether.
 _MOST = 0.5
@@ -117,10 +117,10 @@ def _moved(curve: Floats, belief: _Belief, rest: Floats, hashing: NDArray[np.boo
     below, above = middle - low, high - middle
     # Where the predictor claims to know better than the prior of its errors, its word is the measure.
     with np.errstate(divide="ignore", invalid="ignore"):
-        left = np.fmin(belief.first * square, ((below + above) / (2.0 * _Z80)) ** 2)
+        left = np.fmin(belief.first * square, ((below + above) / (2.0 * Z80)) ** 2)
         left = belief.variance * square / left
     left = np.clip(left, 0.0, belief.widest[:, None])
-    learned = np.maximum(1.0 - left, 0.0) * square * (_Z80**2 * rest)[:, None]
+    learned = np.maximum(1.0 - left, 0.0) * square * (Z80**2 * rest)[:, None]
     moved = np.empty((3, *middle.shape))
     moved[0] = np.maximum(middle - np.sqrt(left * below * below + learned), 0.0)
     moved[1] = middle

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.features.inputs import nominal_hashrate_share
+from agent.quantiles import Z80
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -35,7 +36,6 @@ _FREE_SLOTS = 6.0
 LEAST_FALL = 0.03
 LASTING_DAYS = 3.0
 _KWH_PER_W_DAY = 0.024
-_Z80 = 1.2815515655446004
 # Intake moves power by about this much per degree, and summer is no defect.
 _POWER_PER_C = 0.002
 _WILDEST = 1.0
@@ -187,7 +187,7 @@ def declines(
             float(hashrate_ths[row]), watts, off_rate, off_power, hashprice_usd_per_ths_day, price_usd_per_kwh
         )
         deviations = np.sqrt(state.spread[row] / _FREE_SLOTS)
-        slack = _Z80 * float(
+        slack = Z80 * float(
             np.hypot(
                 hashprice_usd_per_ths_day[1] * hashrate_ths[row] * deviations[0],
                 price_usd_per_kwh[1] * _KWH_PER_W_DAY * watts * deviations[1],

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from agent.learning.correct import rest_variance
 from agent.learning.state import UnitLearning, without_bias
 from agent.learning.tuning import HASHRATE, POWER, regressors
+from agent.quantiles import Z80
 
 Floats = NDArray[np.float64]
-_Z80 = 1.2815515655446004
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def explain(state: UnitLearning, shares: Floats) -> list[Explanation]:
     means, covariances = without_bias(state)
     off = np.expm1(np.einsum("nqd,nd->nq", means, x))
     spread = np.einsum("nd,nqde,ne->nq", x, covariances, x) + rest_variance(state)
-    known_to = _Z80 * np.sqrt(spread)
+    known_to = Z80 * np.sqrt(spread)
     hours = state.slots * (state.tuning.slot_s or 1800.0) / 3600.0
     columns = (off[:, HASHRATE], known_to[:, HASHRATE], off[:, POWER], known_to[:, POWER])
     rows = np.stack([*columns, hours[:, HASHRATE], hours[:, POWER]], axis=1)

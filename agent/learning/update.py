@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from agent.learning.state import SLOT_READINGS, UnitLearning, believe
 from agent.learning.tuning import POWER, Tuning, regressors
+from agent.quantiles import Z80
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -22,7 +23,6 @@ _DAY_S = 86400.0
 _LEAST_SHARE = 0.05
 # Shares closer than this are one setting.
 _SAME_SHARE = 0.003
-_Z80 = 1.2815515655446004
 # Beyond these a reading is of no unit that a curve is for.
 _WILDEST = 1.0
 # A step is learned by letting the level go by this much; slope and bend stay.
@@ -113,7 +113,7 @@ def _gather(
     place = np.isfinite(values).any(axis=1).sum(axis=1)
     room = taken & (place < SLOT_READINGS)
     values[room, :, place[room]] = residual[room]
-    half = (predicted[:, :, 2] - predicted[:, :, 0]) / (2.0 * _Z80)
+    half = (predicted[:, :, 2] - predicted[:, :, 0]) / (2.0 * Z80)
     with np.errstate(divide="ignore", invalid="ignore"):
         claimed = (half / predicted[:, :, 1]) ** 2
     return replace(

@@ -205,7 +205,8 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     lasts = np.where(better, _kept_steps(path), outlook.lasts[rows, pick])
     # Every candidate over the hours of the one that is taken, so that they can be compared.
     span = np.broadcast_to(lasts[:, None], (count, width))
-    taken = np.where(moved[:, None], money.told(span)[rows, pick], 0.0)
+    profit, told = money.told(span)
+    taken = np.where(moved[:, None], told[rows, pick], 0.0)
     less = mean_w[rows, pick] < mean_w[rows, here]
     pays_alone = gain[rows, pick, 0] > limits.minimum_gain_usd_per_day
     member = power.tree.member()
@@ -221,7 +222,7 @@ def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
     return Plan(
         chosen=chosen,
         gain=taken,
-        profit=money.profit(span),
+        profit=profit,
         lasts_h=np.asarray(lasts * ahead.step_h, dtype=np.float64),
         confidence=confidence(taken),
         possible=possible,

@@ -36,39 +36,39 @@ class Gains:
     here: Ints
     hold_steps: int
 
-    def profit(self, lasts: Ints) -> Floats:
-        """[N,K,3] profit over the first `lasts` [N,K] steps, cost of the change taken off, as it is told."""
-        profit = self._profit(lasts)
-        return profit if self.ahead.certain else widened(profit, self.margins.price_half(self.ahead, lasts))
-
     def sure(self, lasts: Ints) -> Floats:
         """[N,K,3] gain over `lasts` steps, with the doubt that has to be overcome before a miner moves.
 
         What prices turn out to be matters until the hold is over; then it is decided anew.
         """
-        gain = self._paired(lasts)
+        gain = self._paired(self._profit(lasts), lasts)
         if self.ahead.certain:
             return gain
         bound = np.clip(lasts, 1, self.hold_steps)
         half = self.margins.price_half(self.ahead, bound, self.here) * bound / np.maximum(lasts, 1)
         return widened(gain, half)
 
-    def told(self, lasts: Ints) -> Floats:
-        """[N,K,3] gain over `lasts` steps, with all that may come otherwise."""
-        gain = widened(self._paired(lasts), self.margins.slope_half(self.ahead, lasts, self.here))
+    def told(self, lasts: Ints) -> tuple[Floats, Floats]:
+        """[N,K,3] each: profit over `lasts` steps, and the gain, with all that may come otherwise."""
+        profit = self._profit(lasts)
+        gain = widened(self._paired(profit, lasts), self.margins.slope_half(self.ahead, lasts, self.here))
         if self.ahead.certain:
-            return gain
-        return widened(gain, self.margins.price_half(self.ahead, lasts, self.here))
+            return profit, gain
+        return (
+            widened(profit, self.margins.price_half(self.ahead, lasts)),
+            widened(gain, self.margins.price_half(self.ahead, lasts, self.here)),
+        )
 
     def _profit(self, lasts: Ints) -> Floats:
+        """[N,K,3] over the first `lasts` [N,K] steps, cost of the change taken off."""
         days = np.maximum(lasts, 1) * self.ahead.step_h / _DAY_H
         cost = (self.change_usd / days)[:, :, None]
         return np.asarray(self.margins.over(*self.ahead.means_until(lasts)) - cost)
 
-    def _paired(self, lasts: Ints) -> Floats:
+    def _paired(self, profit: Floats, lasts: Ints) -> Floats:
         """Equal quantiles against each other: what is misjudged of a miner is so at all its settings."""
         staying = self.margins.over(*self.ahead.means_until(lasts), self.here)
-        return np.sort(self._profit(lasts) - staying, axis=2)
+        return np.sort(profit - staying, axis=2)
 
 
 def confidence(gain: Floats) -> Floats:

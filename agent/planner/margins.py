@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.models.inference import Curves
+from agent.quantiles import Z80
 
 Floats = NDArray[np.float64]
 _KWH_PER_W_DAY = 0.024
 _LEAST_PAID = 0.5
-# Half of an 80 % interval in standard deviations.
-_HALF_80 = 1.2815515655446004
 # After so many hours an error of a forecast electricity price has faded to a third, as on recorded markets.
 _ERROR_FADES_H = 6.0
 # Standard deviation of a unit's slope against the learned one, in rate and in power; chosen so that promised
@@ -156,11 +155,7 @@ class Margins:
 
         Pairing equal quantiles knows only of what is misjudged of a unit as a whole.
         """
-        rows = np.arange(len(self.rate_ths))
-        hashprice, price = horizon.means_until(steps)
-        revenue = hashprice * (self.rate_ths - self.rate_ths[rows, over][:, None])
-        energy = price * _KWH_PER_W_DAY * (self.power_w - self.power_w[rows, over][:, None])
-        return np.asarray(_HALF_80 * _SLOPE_SIGMA * np.hypot(revenue, energy))
+        return Z80 * _SLOPE_SIGMA * self._joint_usd(*horizon.means_until(steps), over)
 
     def price_half(
         self, horizon: Horizon, steps: NDArray[np.int64], over: NDArray[np.int64] | None = None
@@ -171,12 +166,15 @@ class Margins:
             steps: [N,K] over which it is reckoned.
             over: [N] the candidate over which it is a gain; None for the whole profit.
         """
+        return Z80 * self._joint_usd(*horizon.sigmas_until(steps), over)
+
+    def _joint_usd(self, hashprice: Floats, price: Floats, over: NDArray[np.int64] | None) -> Floats:
+        """[N,K] USD/day: revenue and energy as independent errors, of candidates or of what they add."""
         rate, power = self.rate_ths, self.power_w
         if over is not None:
             rows = np.arange(len(rate))
             rate, power = rate - rate[rows, over][:, None], power - power[rows, over][:, None]
-        hashprice, price = horizon.sigmas_until(steps)
-        return np.asarray(_HALF_80 * np.hypot(hashprice * rate, price * _KWH_PER_W_DAY * power))
+        return np.asarray(np.hypot(hashprice * rate, price * _KWH_PER_W_DAY * power))
 
     def _together(self, revenue: Floats, energy: Floats, half: Floats) -> Floats:
         """[N,K] correlation of the errors of rate and power that makes the interval `half` wide."""

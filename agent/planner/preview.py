@@ -14,11 +14,11 @@ from agent.money.prices import PRICE_RANGE_USD_PER_KWH
 from agent.planner.decide import Fleet, Plan
 from agent.planner.margins import Horizon, Margins
 from agent.planner.snapshot import Snapshot
+from agent.quantiles import Z80
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_Z80 = 1.2815515655446004
 _CHANGE = re.compile(r"^\s*(?P<name>[a-z_]+)\s*(?P<how>=|\*|\+|-)\s*(?P<value>-?(\d+(\.\d*)?|\.\d+))\s*$")
 # What may be asked for, its unit, and by how much its number is multiplied inside.
 WHAT_IF = {
@@ -70,7 +70,7 @@ def course(fleet: Fleet, horizon: Horizon, plan: Plan) -> Course:
     path, current = plan.path[rows], table.current[rows]
     at = rows[:, None]
     power, rate = margins.power_w[at, path], margins.rate_ths[at, path]
-    sigma = (fleet.curves.power_w[at, path, 2] - fleet.curves.power_w[at, path, 1]) / _Z80
+    sigma = (fleet.curves.power_w[at, path, 2] - fleet.curves.power_w[at, path, 1]) / Z80
     before = np.concatenate([current[:, None], path[:, :-1]], axis=1)
     changed = path != before
     stopped, was_stopped = table.stops[at, path], table.stops[at, before]
@@ -82,7 +82,7 @@ def course(fleet: Fleet, horizon: Horizon, plan: Plan) -> Course:
     full = ~stopped & (table.shares[at, path] >= table.shares[rows, nominal][:, None] - 1e-6)
     return Course(
         power_w=np.nansum(power, axis=0),
-        upper_power_w=np.nansum(power, axis=0) + _Z80 * np.sqrt(np.nansum(sigma**2, axis=0)),
+        upper_power_w=np.nansum(power, axis=0) + Z80 * np.sqrt(np.nansum(sigma**2, axis=0)),
         hashrate_ths=np.nansum(rate, axis=0),
         revenue_usd=(np.nansum(rate, axis=0) * ahead.step_h - lost) * hashprice,
         energy_usd=kwh * ahead.price_usd_per_kwh,

@@ -134,9 +134,9 @@ class LearnedCurves:
             # Nothing was seen yet: the first reading is taken where the unit stands.
             self._look(step, standing, self._quiet)
         assert self._corrected is not None
-        return self._in_the_heat(step, standing), self._priced
+        return self._in_the_heat(step), self._priced
 
-    def _in_the_heat(self, step: int, standing: Standing) -> Curves:
+    def _in_the_heat(self, step: int) -> Curves:
         """The curves, with chips as much hotter as the air has become since, where a limit is near."""
         looked = self._corrected
         assert looked is not None

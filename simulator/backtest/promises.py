@@ -99,9 +99,7 @@ def _came(scene: Scene, steps: Ints, units: Ints, before: Ints, after: Ints, las
         new, begun = order[begun:end], end
         if len(new):
             cost = scene.restart_usd(step)[units[new], after[new]]
-            stopped = scene.stops[units[new], before[new]]
-            restarts = ~scene.stops[units[new], after[new]] & (stopped | scene.wears[units[new], after[new]])
-            total[new] -= np.where(restarts, cost, 0.0)
+            total[new] -= np.where(scene.restarts(before[new], after[new], units[new]), cost, 0.0)
         open_to = np.concatenate([open_to[steps[open_to] + lasts[open_to] > step], new])
         if len(open_to):
             earning = scene.earning(step)

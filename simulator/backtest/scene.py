@@ -108,9 +108,13 @@ class Scene:
         """[N,K] USD that a restart into each candidate loses."""
         return np.asarray(self.rate_ths(step) * (self.rules.restart_h * self.grid.net_hashprice[step] / 24.0))
 
-    def restarts(self, before: Ints, after: Ints) -> Bools:
-        """[N] changes that restart hashing: waking from a stop, or entering a setting that needs one."""
-        rows = np.arange(self.count)
+    def restarts(self, before: Ints, after: Ints, units: Ints | None = None) -> Bools:
+        """[N] changes that restart hashing: waking from a stop, or entering a setting that needs one.
+
+        Args:
+            units: [N] whose changes they are; None is all in order.
+        """
+        rows = np.arange(self.count) if units is None else units
         hashing = (before != after) & ~self.stops[rows, after]
         return np.asarray(hashing & (self.stops[rows, before] | self.wears[rows, after]))
 
