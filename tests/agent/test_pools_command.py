@@ -40,6 +40,7 @@ from simulator.machine_state import PoolEntry
 from simulator.peers import Faults, PeerOptions, PeerPorts, serve
 from simulator.physics_file import default_physics
 from tests.devices.cutting_proxy import CuttingProxy
+from tests.worker import WORKER
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -50,7 +51,6 @@ NEW = ["stratum+tcp://eu.pool.example:3333", "stratum+tcp://us.pool.example:443"
 S19 = {"model": "antminer-s19-pro", "firmware": "antminer-legacy"}
 M30 = {"model": "whatsminer-m30s", "firmware": "whatsminer-v2"}
 Captured = pytest.CaptureFixture[str]
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _BLOCKS = itertools.count(1)
 
 
@@ -118,7 +118,7 @@ async def hall(
     miners: Callable[[list[dict[str, Any]]], None] = lambda _: None,
 ) -> AsyncIterator[Hall]:
     """A farm on addresses of its own; `miners` may change the site file's list."""
-    prefix = f"127.33.{_WORKER * 40 + next(_BLOCKS)}"
+    prefix = f"127.33.{WORKER * 40 + next(_BLOCKS)}"
     placed = [{**group, "first_address": f"{prefix}.{10 + 20 * i}"} for i, group in enumerate(groups)]
     content = {"name": "s", "seed": 3, "port_offset": 10_000, "groups": placed}
     content["ambient"] = {"kind": "constant", "celsius": 18.0}
@@ -696,7 +696,7 @@ async def test_no_answer_is_settled_by_reading_and_never_called_a_failure(
     clock.back_at_s = back_at_s
     physics = default_physics().model("antminer-s19-pro")
     machine = Vanishing(physics, seed=3, clock=clock, mac="02:11:04:00:00:07", serial="SN7")
-    address = f"127.33.{_WORKER * 40 + next(_BLOCKS)}.1"
+    address = f"127.33.{WORKER * 40 + next(_BLOCKS)}.1"
     peer = await serve(machine, address, PeerPorts(0, 0, 0, 0, 0, 0), PeerOptions())
     try:
         async with Line(address, [peer.ports.api, peer.ports.web]) as line:

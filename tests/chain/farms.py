@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,16 +23,16 @@ from agent.store import Store, open_store
 from agent.yamlfile import parse_yaml
 from simulator.farm import Farm, FarmFile, FarmSpec, resolve_farm, run_farm
 from simulator.farm_site import write_site
+from tests.worker import WORKER
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 PORT_OFFSET = 20_000
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _BLOCKS = itertools.count(1)
 
 
 def block() -> str:
     """First three bytes of addresses that no other test uses."""
-    return f"127.{200 + _WORKER}.{next(_BLOCKS)}"
+    return f"127.{200 + WORKER}.{next(_BLOCKS)}"
 
 
 def farm_spec(groups: list[dict[str, Any]], folder: Path) -> FarmSpec:

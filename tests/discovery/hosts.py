@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,15 +15,15 @@ from agent.discovery.scan import Scan, ScanOptions
 from simulator.machine import Machine
 from simulator.peers import NO_FAULTS, Faults, Peer, PeerOptions, PeerPorts, serve
 from simulator.physics_file import default_physics
+from tests.worker import WORKER
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _BLOCKS = itertools.count(0)
 
 
 def block() -> str:
     """First three bytes of addresses that no other test uses."""
-    return f"127.63.{(_WORKER * 50 + next(_BLOCKS)) % 256}"
+    return f"127.63.{(WORKER * 50 + next(_BLOCKS)) % 256}"
 
 
 @dataclass

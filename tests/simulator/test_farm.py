@@ -14,12 +14,16 @@ from simulator.farm import FarmSpec, build_machine, load_farm, run_farm
 from simulator.farm_site import write_site
 from tests.simulator.making import START
 from tests.simulator.test_physics_file import COEFFICIENTS, NEW_MODEL
+from tests.worker import WORKER
 
+# All farms here have the same addresses, and tests may run side by side.
+OFFSET = 21_000 + 500 * WORKER
+API_PORT = OFFSET + 4028
 FARM = """
 name: test
 seed: 3
 ambient: {kind: constant, celsius: 20}
-port_offset: 21000
+port_offset: OFFSET
 groups:
   - model: antminer-s19
     count: 3
@@ -33,7 +37,7 @@ groups:
     count: 2
     first_address: 127.31.0.254
     initial: {power_limit_w: 3000}
-"""
+""".replace("OFFSET", str(OFFSET))
 LOWEST_PORT = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
 EXAMPLE = Path(__file__).parents[2] / "configs" / "farm.example.yaml"
 
@@ -102,18 +106,18 @@ async def test_a_farm_runs_real_peers_and_closes_them(tmp_path: Path) -> None:
     clock = ManualClock(START)
     async with run_farm(farm(tmp_path), clock) as running:
         assert set(running.machines) == set(running.peers)
-        answer = await ask("127.31.0.1", 25028, "stats")
+        answer = await ask("127.31.0.1", API_PORT, "stats")
         assert "Antminer S19" in json.dumps(answer)
         with pytest.raises(ConnectionRefusedError):
-            await ask("127.31.0.2", 25028, "stats")
+            await ask("127.31.0.2", API_PORT, "stats")
     with pytest.raises(ConnectionRefusedError):
-        await ask("127.31.0.1", 25028, "stats")
+        await ask("127.31.0.1", API_PORT, "stats")
 
 
 async def test_what_a_peer_says_is_what_its_machine_does(tmp_path: Path) -> None:
     clock = ManualClock(START)
     async with run_farm(farm(tmp_path), clock) as running:
-        answer = await ask("127.31.0.3", 25028, "stats")
+        answer = await ask("127.31.0.3", API_PORT, "stats")
         state = running.machines["127.31.0.3"].state()
     stats = answer["STATS"]
     assert isinstance(stats, list)
@@ -134,7 +138,7 @@ async def test_a_port_that_needs_privilege_says_what_to_do(tmp_path: Path) -> No
     if LOWEST_PORT <= 80:
         pytest.skip("anybody may listen on port 80 here")
     with pytest.raises(InputError, match="port_offset"):
-        async with run_farm(farm(tmp_path, FARM.replace("21000", "0")), ManualClock(START)):
+        async with run_farm(farm(tmp_path, FARM.replace(str(OFFSET), "0")), ManualClock(START)):
             pass
 
 
@@ -146,7 +150,7 @@ async def test_a_port_that_needs_privilege_says_what_to_do(tmp_path: Path) -> No
         ("unplugged: true", "on_fire: true", "unknown fault 'on_fire'"),
         ("unplugged: true", "unplugged: 3", "must be true or false"),
         ('"2":', '"3":', "the group has miners 0 to 2"),
-        ("21000", "61000", "port_offset"),
+        pytest.param(f"port_offset: {OFFSET}", "port_offset: 61000", "port_offset", id="port_offset"),
         ("seed: 3", "seed: 3\ncolour: red", "not a known key"),
         ("kind: constant", "kind: lunar", "ambient"),
         ("port_offset", "start: 2026-01-01T00:00:00\nport_offset", "needs a time zone"),
@@ -183,7 +187,7 @@ def test_the_site_file_of_a_farm_loads_with_its_logins(tmp_path: Path) -> None:
     endpoint = site.endpoint(site.miners[0])
     assert endpoint.credentials is not None
     assert (endpoint.credentials.username, endpoint.credentials.password) == ("root", "secret")
-    assert (endpoint.ports.api, endpoint.ports.web) == (25028, 21080)
+    assert (endpoint.ports.api, endpoint.ports.web) == (API_PORT, OFFSET + 80)
     assert site.endpoint(site.miners[3]).credentials is None
     secret = next((tmp_path / "site.secrets").iterdir())
     assert secret.stat().st_mode & 0o777 == 0o600

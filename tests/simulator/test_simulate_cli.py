@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from agent.config import load_site
 from agent.errors import InputError
 from agent.money.prices import read_market, read_prices
 from tests.patience import PATIENCE_S
+from tests.worker import WORKER
 
 FARM = """
 name: cli
@@ -37,9 +37,7 @@ groups:
 
 
 # Every farm here has the same addresses, so each has ports of its own: one may still be on its way out.
-_OFFSETS = itertools.count(
-    22_000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), 10
-)
+_OFFSETS = itertools.count(22_000 + 500 * WORKER, 10)
 
 
 def hashmargin(*words: str) -> list[str]:
