@@ -26,7 +26,8 @@ from agent.models.inference import Curves
 from agent.planner.allocate import allocate
 from agent.planner.candidates import Candidates
 from agent.planner.circuits import PowerTree
-from agent.planner.decide import Fleet, decide
+from agent.planner.decide import decide
+from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
 from agent.planner.nodes import Nodes

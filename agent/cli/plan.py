@@ -18,7 +18,8 @@ from rich.text import Text
 from agent.cli.stored import site_store
 from agent.cli.tables import console_for, short
 from agent.errors import InputError, StoreError
-from agent.planner.decide import Plan, decide
+from agent.planner.decide import decide
+from agent.planner.plan import Plan
 from agent.planner.preview import Course, course, what_if
 from agent.planner.snapshot import ROUND_STATE, Snapshot, unpack
 from agent.records import SettingRecord

@@ -25,11 +25,13 @@ from agent.models.inference import Curves, Economics, Predictor
 from agent.money.conditions import Forecast
 from agent.money.demand import DemandMeter
 from agent.planner.candidates import Candidates, build_candidates
-from agent.planner.decide import Fleet, Plan, decide
+from agent.planner.decide import decide
 from agent.planner.events import DemandEvent
+from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
 from agent.planner.peak import PeakCharge
+from agent.planner.plan import Plan
 from agent.planner.recommend import Context, recommendations
 from agent.planner.snapshot import Snapshot
 from agent.planner.worth_keeping import with_events, with_peak

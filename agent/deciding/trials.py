@@ -15,9 +15,11 @@ from agent.fleet import Unit
 from agent.learning.config import ExploreConfig
 from agent.learning.explore import Probe, Terms, probes
 from agent.learning.state import UnitLearning
-from agent.planner.decide import Fleet, Plan, keeps_limits
+from agent.planner.decide import keeps_limits
+from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
+from agent.planner.plan import Plan
 from agent.planner.recommend import Context, recommendations
 from agent.records import Act, Recommendation
 

@@ -1,12 +1,18 @@
-"""Words for what shaped a miner's choice."""
+"""What shaped a miner's choice, and words for it."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from agent.planner.circuits import SITE
-from agent.planner.decide import Fleet, Plan
-from agent.planner.limits import Limits
+from agent.planner.allot import Allotment
+from agent.planner.circuits import SITE, binding
+from agent.planner.fleet import Fleet
+from agent.planner.limits import Limits, SitePower
+from agent.planner.plan import Plan
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def binding_words(row: int, fleet: Fleet, limits: Limits, plan: Plan) -> list[str]:
@@ -43,3 +49,37 @@ def limit_words(place: str, how: str | None, limits: Limits) -> str:
     if limits.site is not None:
         cap_w = float(limits.site.tree.cap_w[limits.site.tree.place(place)])
     return f"{whose} cap of {cap_w / 1000.0:g} kW"
+
+
+def limit_behind(
+    power: SitePower, found: Allotment, worth: Floats, power_w: Floats
+) -> tuple[Ints, list[str | None]]:
+    """[N] the place whose limit shapes each miner's choice, -1 for none, and which limit that is.
+
+    Args:
+        worth, power_w: [N,K] as they were shared out.
+    """
+    tree = power.tree
+    bound = binding(tree, found.price, found.over)
+    rows = np.arange(len(bound))
+    best = np.where(np.isfinite(worth), worth, -np.inf).argmax(axis=1)
+    pushed = (power_w[rows, found.chosen] > power_w[rows, best]) & np.isfinite(worth[rows, best])
+    raised = tree.member() & found.raised
+    outer = np.where(raised.any(axis=1) & pushed & (bound < 0), raised.argmax(axis=1), -1)
+    how: list[str | None] = []
+    for own, up in zip(bound, outer, strict=True):
+        if own >= 0:
+            how.append(_which_cap(power, found, int(own)))
+        elif up >= 0:
+            how.append("least load" if np.isfinite(tree.floor_w[up]) else "ramp")
+        else:
+            how.append(None)
+    return np.where(bound >= 0, bound, outer), how
+
+
+def _which_cap(power: SitePower, found: Allotment, g: int) -> str:
+    if not (found.cap_binds[g] or found.over[g]):
+        return "ramp"
+    if g == 0 and power.peak_w < min(power.event_cap_w[0, g], power.tree.cap_w[g]):
+        return "demand charge"
+    return "demand event" if power.event_cap_w[0, g] < power.tree.cap_w[g] else "cap"

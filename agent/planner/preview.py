@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from agent.errors import InputError
 from agent.money.prices import PRICE_RANGE_USD_PER_KWH
-from agent.planner.decide import Fleet, Plan
+from agent.planner.fleet import Fleet
 from agent.planner.margins import Horizon, Margins
+from agent.planner.plan import Plan
 from agent.planner.snapshot import Snapshot
 from agent.quantiles import Z80
 

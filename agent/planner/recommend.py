@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from agent.fleet import Unit
 from agent.money.conditions import Forecast
 from agent.planner.binds import binding_words, limit_words
-from agent.planner.decide import Fleet, Plan
+from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits
+from agent.planner.plan import Plan
 from agent.records import (
     Alternative,
     Expectation,

@@ -19,7 +19,7 @@ from agent.errors import DataError, InputError
 from agent.models.inference import Curves
 from agent.planner.candidates import Candidates
 from agent.planner.circuits import PowerTree
-from agent.planner.decide import Fleet
+from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
 from agent.setting import Setting

@@ -9,8 +9,9 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.decide import Fleet, decide
+from agent.planner.decide import decide
 from agent.planner.events import DemandEvent, choose_events, event_caps
+from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
 from agent.planner.peak import PeakCharge, worthwhile_peak_w

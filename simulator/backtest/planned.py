@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from agent.models.inference import Curves
 from agent.planner.candidates import Candidates
-from agent.planner.decide import Fleet, Plan, decide
+from agent.planner.decide import decide
+from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
+from agent.planner.plan import Plan
 from simulator.backtest.beliefs import Beliefs
 from simulator.backtest.foresee import Foresight
 from simulator.backtest.ledger import Standing

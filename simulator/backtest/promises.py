@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.decide import Plan
+from agent.planner.plan import Plan
 from simulator.backtest.scene import Scene
 
 Floats = NDArray[np.float64]

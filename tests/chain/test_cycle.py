@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from agent.clock import ManualClock
-from agent.planner.decide import Fleet, Plan, decide
+from agent.planner.decide import decide
+from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
+from agent.planner.plan import Plan
 from agent.records import Act
 from tests.chain.farms import NOON, chain, farm_spec, site_file
 

@@ -15,7 +15,8 @@ from agent.learning.live import Learner
 from agent.models.inference import Economics
 from agent.money.conditions import Forecast
 from agent.planner.candidates import Choices, build_candidates
-from agent.planner.decide import Fleet, decide
+from agent.planner.decide import decide
+from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
 from agent.planner.recommend import Context

@@ -11,8 +11,9 @@ import pytest
 from agent.models.inference import Curves
 from agent.planner.binds import binding_words
 from agent.planner.candidates import Candidates, build_candidates
-from agent.planner.decide import Fleet, decide
+from agent.planner.decide import decide
 from agent.planner.events import DemandEvent
+from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
 from agent.planner.peak import PeakCharge

@@ -14,9 +14,11 @@ from agent.hardware.effective import effective_bounds
 from agent.models.inference import Curves
 from agent.planner.binds import binding_words
 from agent.planner.candidates import Candidates, Choices, build_candidates
-from agent.planner.decide import Fleet, Plan, decide
+from agent.planner.decide import decide
+from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
+from agent.planner.plan import Plan
 from agent.setting import Setting
 
 HASHPRICE, NO_CAP = 0.05, Limits(cap_w=float("inf"), cap_z=1.28, minimum_gain_usd_per_day=0.05)

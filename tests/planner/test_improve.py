@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from agent.planner import improve
-from agent.planner.decide import Fleet, Plan, _prospect, decide
+from agent.planner.decide import decide
+from agent.planner.fleet import Fleet
 from agent.planner.horizon import Prospect, Steps
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon, Margins
+from agent.planner.plan import Plan
+from agent.planner.prospects import prospect_of
 from agent.planner.wear import restarts
 from tests.planner.test_schedule import INF, random_fleet, random_site, without_doubt
 
@@ -35,16 +38,14 @@ def random_case(seed: int, most_miners: int, width: int, steps: int, *, ramps: b
     return given, prices, Limits(INF, 1.28, -INF, hold_h=float(rng.integers(1, 4)), site=site)
 
 
-def prospect_of(given: Fleet, prices: Horizon, limits: Limits) -> Prospect:
+def facing(given: Fleet, prices: Horizon, limits: Limits) -> Prospect:
     margins = Margins(given.curves, *given.priced_at)
-    prospect = _prospect(given, margins, prices, limits, given.candidates.permitted)
-    assert limits.site is not None
-    return replace(prospect, may_change=limits.site.may_change)
+    return prospect_of(given, margins, prices, limits, given.candidates.permitted)
 
 
 def worth(given: Fleet, prices: Horizon, limits: Limits, plan: Plan) -> float:
     """What a plan earns over the horizon and as long again."""
-    return float(Steps(prospect_of(given, prices, limits)).along(plan.path).sum())
+    return float(Steps(facing(given, prices, limits)).along(plan.path).sum())
 
 
 def wider(site: SitePower) -> SitePower:
@@ -100,7 +101,7 @@ def within_rules(paths: np.ndarray, prospect: Prospect, restarts_left: np.ndarra
 
 def best_of_all(given: Fleet, prices: Horizon, limits: Limits) -> float:
     """Every course of a tiny site looked at: the most that one within all limits and rules is worth."""
-    prospect = prospect_of(given, prices, limits)
+    prospect = facing(given, prices, limits)
     site, steps = limits.site, len(prices)
     assert site is not None
     worths, draws = [], []
@@ -129,7 +130,7 @@ def test_a_tiny_site_comes_near_the_best_of_all_its_courses() -> None:
         best = best_of_all(*case)
         if np.isfinite(best):
             plan = decide(*case)
-            assert within_rules(plan.path, prospect_of(*case), case[0].restarts_left).all()
+            assert within_rules(plan.path, facing(*case), case[0].restarts_left).all()
             lost.append((best - worth(*case, plan)) / abs(best))
     assert len(lost) > 20
     assert min(lost) >= -1e-9

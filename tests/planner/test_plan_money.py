@@ -14,9 +14,11 @@ import pytest
 
 from agent.models.inference import Curves
 from agent.planner.candidates import Candidates
-from agent.planner.decide import Fleet, Plan, decide
+from agent.planner.decide import decide
+from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
+from agent.planner.plan import Plan
 from agent.setting import Knob, Setting
 
 HASHPRICE = 0.048
