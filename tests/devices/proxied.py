@@ -95,7 +95,7 @@ async def rig(kind: Kind, cut: Cut | None = None) -> AsyncIterator[Rig]:
             api_v3=proxy.ports.get(real.api_v3, 1),
             ssh=proxy.ports.get(real.ssh, 1),
         )
-        endpoint = Endpoint("127.0.0.1", ports, deadline_s=2.0, write_deadline_s=4.0)
+        endpoint = Endpoint("127.0.0.1", ports, deadline_s=6.0, write_deadline_s=8.0)
         # A tuner needs a while to reach what it was born with.
         clock.advance(3600.0)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,8 +24,10 @@ class PriceServer:
     url: str = ""
     pages: dict[str, Page] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, list[str]], dict[str, str]]] = field(default_factory=list)
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.add(writer)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             parts = urlsplit(head[0].split(" ")[1])
@@ -44,7 +46,13 @@ class PriceServer:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            writer.close()
+            await self.hang_up(writer)
+
+    async def hang_up(self, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        self.writers.discard(writer)
 
 
 @asynccontextmanager
@@ -57,3 +65,5 @@ async def price_server() -> AsyncIterator[PriceServer]:
     finally:
         listening.close()
         await listening.wait_closed()
+        for writer in tuple(server.writers):
+            await server.hang_up(writer)
