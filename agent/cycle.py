@@ -126,7 +126,7 @@ class Cycle:
         self._features.align([unit.miner_id for unit in units])
         self._features.observe(frame, self._conditions)
         features = self._features.compute(frame, self._conditions)
-        predictor = self._models.choose(units, now)
+        predictor = await self._models.choose(units, now)
         curves = self._present(predictor, features, frame)
         estimated = self._modelled_w = curves.power_w[:, 0, 1]
         self._watches.drift(predictor, frame, features, curves)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ _ALERT = "model-bundle"
 
 
 class ModelInUse:
-    """Chooses anew when the bundle or the hardware on the site changes.
+    """Loads a bundle when it is new, and keeps it while the fleet changes; a refused one is tried again then.
 
     Args:
         path: directory of the bundle, None where the site has none.
@@ -27,33 +28,36 @@ class ModelInUse:
         self._predictor: Predictor | None = None
         self._failed = False
         self._stamp: tuple[int, int] | None = None
-        self._covered: tuple[str | None, ...] = ()
+        self._hardware: tuple[str | None, ...] = ()
 
-    def choose(self, units: Sequence[Unit], now: datetime) -> Predictor:
+    async def choose(self, units: Sequence[Unit], now: datetime) -> Predictor:
         """The predictor in use, with `units` as its fleet.
 
         Raises:
             StoreError: an alert could not be stored.
         """
         stamp = _stamp(self._path / MANIFEST) if self._path is not None else None
-        covered = tuple(unit.profile.key if unit.profile is not None else None for unit in units)
-        if self._predictor is not None and (stamp, covered) == (self._stamp, self._covered):
-            self._predictor.update_units(units)
-            if self._predictor.bundle_id is not None and self._predictor.is_fallback != self._failed:
+        hardware = tuple(unit.profile.key if unit.profile is not None else None for unit in units)
+        current = self._predictor
+        loaded = current is not None and current.bundle_id is not None
+        if current is not None and stamp == self._stamp and (loaded or hardware == self._hardware):
+            current.update_units(units)
+            if loaded and current.is_fallback != self._failed:
                 # A bundle that passed its checks does not run on what this site measures, or does again.
-                self._failed = self._predictor.is_fallback
-                self._alerts.tell(_ALERT, now, "warning", self._predictor.label, cleared=not self._failed)
-            return self._predictor
-        chosen = choose_predictor(self._path, units)
-        if self._predictor is not None and chosen.is_fallback and not self._predictor.is_fallback:
+                self._failed = current.is_fallback
+                self._alerts.tell(_ALERT, now, "warning", current.label, cleared=not self._failed)
+            return current
+        # Seconds on a small computer; commands on the wire must not wait for them.
+        chosen = await asyncio.to_thread(choose_predictor, self._path, units)
+        self._stamp, self._hardware = stamp, hardware
+        if current is not None and chosen.is_fallback and not current.is_fallback:
             # A bundle that went bad never replaces one that works.
             words = f"new bundle refused, the old one stays: {chosen.label}"
             self._alerts.tell(_ALERT, now, "warning", words)
-            self._stamp = stamp
-            return self._predictor
+            current.update_units(units)
+            return current
         self._alerts.tell(_ALERT, now, "warning", chosen.label, cleared=not chosen.is_fallback)
-        self._predictor, self._stamp, self._covered = chosen, stamp, covered
-        self._failed = False
+        self._predictor, self._failed = chosen, False
         return chosen
 
 
