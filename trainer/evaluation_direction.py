@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from trainer.graph import Floats
-from trainer.held_out import KWH_PER_W_DAY, HeldOut
+from trainer.held_out import HeldOut
 
 # A change of profit smaller than this share of revenue is a tie: readings alone vary by as much.
 TIE = 0.005

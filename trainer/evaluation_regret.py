@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from agent.energy import KWH_PER_W_DAY
 from trainer.evaluation_accuracy import between_units
 from trainer.graph import Floats
-from trainer.held_out import KWH_PER_W_DAY, LevelCurve
+from trainer.held_out import LevelCurve
 
 # Revenue per energy cost of the unit at its best level, from a dear hour to a cheap one.
 STRESS_MARGINS = (0.85, 1.0, 1.1, 1.25, 1.5, 2.0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from trainer.crossfit import Held, assemble
 from trainer.dataset import Dataset
 from trainer.graph import Floats, NumpyOps
@@ -20,7 +21,6 @@ from trainer.profit_model import ProfitModel, sigmas
 from trainer.scoring import observed_levels
 from trainer.shape import WidthState
 
-KWH_PER_W_DAY = 0.024
 _MOMENTS = 8
 # Row of a table by hardware model that speaks for one that was never seen.
 _UNKNOWN = -1

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import SiteConfig
+from agent.energy import KWH_PER_W_DAY
 from agent.errors import DataError
 from agent.money.conditions import Conditions, Forecast
 from agent.money.config import CoolingConfig, MarketConfig, SeriesTariff
@@ -51,14 +52,14 @@ def profit_usd_per_day(
 ) -> Floats:
     """Revenue minus electricity, elementwise; NaN where an input is unknown. `hashprice` in USD/TH/day."""
     revenue = hashrate_ths * hashprice * (1.0 - pool_fee_share)
-    return np.asarray(revenue - power_w * 0.024 * price_usd_per_kwh * pue, dtype=np.float64)
+    return np.asarray(revenue - power_w * KWH_PER_W_DAY * price_usd_per_kwh * pue, dtype=np.float64)
 
 
 def break_even_usd_per_kwh(
     efficiency_j_th: float, hashprice: float, *, pool_fee_share: float, pue: float
 ) -> float:
     """Electricity price at which a setting of `efficiency_j_th` earns nothing."""
-    return hashprice * (1.0 - pool_fee_share) / (0.024 * efficiency_j_th * pue)
+    return hashprice * (1.0 - pool_fee_share) / (KWH_PER_W_DAY * efficiency_j_th * pue)
 
 
 class Economics:
