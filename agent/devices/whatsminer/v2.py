@@ -108,15 +108,7 @@ class WhatsminerV2:
         model = parse.model_text(documents)
         if model is None and reading.mac is None and reading.firmware_version is None:
             raise first or Malformed(self.endpoint.address, "no reply names model, MAC or firmware")
-        return Identity(
-            family=FAMILY,
-            vendor=field.VENDOR,
-            firmware=field.FIRMWARE,
-            firmware_version=reading.firmware_version,
-            model=model,
-            mac=reading.mac,
-            serial=reading.serial,
-        )
+        return Identity.of(FAMILY, reading, model)
 
     async def read(self) -> Reading:
         """Read once: two requests or fewer, more after the first call and after a failure.

@@ -96,15 +96,7 @@ class WhatsminerV3:
         model = field.model_text(parse.section(sections, "miner").get("type"))
         if model is None and reading.mac is None and reading.firmware_version is None:
             raise Malformed(self.endpoint.address, f"{INFO}: neither model, MAC nor firmware is named")
-        return Identity(
-            family=FAMILY,
-            vendor=field.VENDOR,
-            firmware=field.FIRMWARE,
-            firmware_version=reading.firmware_version,
-            model=model,
-            mac=reading.mac,
-            serial=reading.serial,
-        )
+        return Identity.of(FAMILY, reading, model)
 
     async def read(self) -> Reading:
         """Read once: two requests or fewer, more after the first call and after a failure.
