@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Callable, Sequence
 
 from simulator.peers.antminer_old.files import FileError
 from simulator.peers.antminer_old.operands import content_of, options_of
@@ -107,35 +108,23 @@ async def _mkdir(shell: Shell, call: Call) -> int:
     parsed = options_of(call, "p")
     if parsed is None:
         return 1
-    status = 0
-    for operand in parsed[1]:
-        try:
-            shell.files.make_directory(shell.path(operand), parents="p" in parsed[0])
-        except FileError as error:
-            status = call.complain(f"mkdir: can't create directory '{operand}': {error}")
-    return status
+
+    def make(path: str) -> None:
+        shell.files.make_directory(path, parents="p" in parsed[0])
+
+    return _each(shell, call, parsed[1], make, "mkdir: can't create directory '{}'")
 
 
 async def _rmdir(shell: Shell, call: Call) -> int:
-    status = 0
-    for operand in call.words[1:]:
-        try:
-            shell.files.remove_directory(shell.path(operand))
-        except FileError as error:
-            status = call.complain(f"rmdir: '{operand}': {error}")
-    return status
+    return _each(shell, call, call.words[1:], shell.files.remove_directory, "rmdir: '{}'")
 
 
 async def _touch(shell: Shell, call: Call) -> int:
-    status = 0
-    for operand in call.words[1:]:
-        path = shell.path(operand)
-        try:
-            if not shell.files.is_file(path) and not shell.files.is_directory(path):
-                shell.files.write(path, b"")
-        except FileError as error:
-            status = call.complain(f"touch: {operand}: {error}")
-    return status
+    def touch(path: str) -> None:
+        if not shell.files.is_file(path) and not shell.files.is_directory(path):
+            shell.files.write(path, b"")
+
+    return _each(shell, call, call.words[1:], touch, "touch: {}")
 
 
 async def _chmod(shell: Shell, call: Call) -> int:
@@ -149,16 +138,24 @@ async def _chmod(shell: Shell, call: Call) -> int:
         executable = found[1] == "+" if "x" in found[2] else None
     else:
         return call.complain(f"chmod: invalid mode '{mode}'")
+
+    def change(path: str) -> None:
+        if executable is not None:
+            shell.files.set_executable(path, executable)
+        elif not shell.files.is_directory(path):
+            shell.files.read(path)
+
+    return _each(shell, call, operands, change, "chmod: {}")
+
+
+def _each(shell: Shell, call: Call, operands: Sequence[str], act: Callable[[str], None], problem: str) -> int:
+    """Do something with the path of every operand; `problem` says of which one it failed."""
     status = 0
     for operand in operands:
-        path = shell.path(operand)
         try:
-            if executable is not None:
-                shell.files.set_executable(path, executable)
-            elif not shell.files.is_directory(path):
-                shell.files.read(path)
+            act(shell.path(operand))
         except FileError as error:
-            status = call.complain(f"chmod: {operand}: {error}")
+            status = call.complain(f"{problem.format(operand)}: {error}")
     return status
 
 
