@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +19,12 @@ from agent.acting.dispatch import Dispatcher
 from agent.advice.desk import STATE_NAME as POOL_WORK_STATE
 from agent.advice.desk import open_desk
 from agent.advice.site_round import round_of, standings_of
+from agent.alerts import Alerts
 from agent.clock import Clock
 from agent.config import SiteConfig
 from agent.deciding.decision import Round, decision_round
 from agent.deciding.proposals import Proposals
 from agent.deciding.trials import trials_of
-from agent.drift.watch import DriftWatch
 from agent.errors import BundleError, DataError, StoreError
 from agent.features.streaming import FeatureState
 from agent.fleet import FleetFrame, Unit, build_frame
@@ -35,23 +34,20 @@ from agent.learning.live import DAMAGED_NAME, Learner
 from agent.learning.live import STATE_NAME as LEARNING_STATE
 from agent.meters.site_meters import SiteMeters
 from agent.miner_config import names_of
-from agent.models.inference import Curves, Economics, Predictor, choose_predictor
+from agent.models.in_use import ModelInUse
+from agent.models.inference import Curves, Economics, Predictor
 from agent.money.conditions import Conditions
 from agent.money.demand import DEMAND_STATE, DemandMeter
 from agent.money.economics import Economics as Money
 from agent.money.economics import profit_usd_per_day
 from agent.planner.snapshot import ROUND_STATE, pack
-from agent.polling.health_watch import HealthWatch
-from agent.polling.mac_watch import MacWatch
-from agent.pools.guard import PoolGuard
-from agent.pools.watch import PoolWatch
-from agent.records import Act, Alert, Recommendation, Summary
+from agent.records import Act, Recommendation, Summary
 from agent.site import Site
 from agent.site_limits import resting_now
-from agent.sources.watch import PriceWatch
 from agent.store import Store
 from agent.summary import summarise
 from agent.telemetry import PollResult
+from agent.watches import Watches
 
 log = logging.getLogger(__name__)
 _SAVE_STATE_EVERY_S = 600.0
@@ -85,23 +81,16 @@ class Cycle:
         self._clock = clock
         self._conditions = money.conditions(clock.now())
         self._features = self._restore_features()
-        self._predictor: Predictor | None = None
-        self._models_failed = False
-        self._bundle_stamp: tuple[int, int] | None = None
-        self._covered: tuple[str | None, ...] = ()
+        self._alerts = Alerts(config.site.id, store)
+        self._models = ModelInUse(config.models.bundle, self._alerts)
         self._round: Round | None = None
         self._decided_at: datetime | None = None
         self._saved_at = clock.now()
         self._seen_at: list[datetime | None] = [None] * len(site.members)
-        self._macs = MacWatch({alert.key: alert.text for alert in store.alerts()})
-        self._pools = PoolWatch(PoolGuard(config.trusted_pools))
-        self._health = HealthWatch({alert.key: alert.text for alert in store.alerts()})
+        self._watches = Watches(config, site, self._alerts, clock, store.state("drift"))
         ids = [member.miner_id for member in site.members]
         self._meters = SiteMeters(config.meters, names_of(config.miners), ids, clock, store.state("meters"))
-        open_alerts = {alert.key: alert.text for alert in store.alerts()}
-        self._prices = PriceWatch(open_alerts)
-        self._drift = DriftWatch(len(site.members), store.state("drift"), open_alerts)
-        self._lake = LakeRecorder(config, store, clock, [alert.key for alert in store.alerts()])
+        self._lake = LakeRecorder(config, store, clock, list(self._alerts.standing()))
         self._modelled_w: NDArray[np.float64] | None = None
         self._desk = open_desk(config, store.state(POOL_WORK_STATE))
         self._learner = self._restore_learner()
@@ -119,7 +108,7 @@ class Cycle:
         """
         self.number += 1
         results, _ = await asyncio.gather(self._site.poller.poll_once(), self._meters.read())
-        results = self._watch_macs(results, await self._site.prove(results))
+        results = self._watches.macs(results, await self._site.prove(results))
         self._site.learn(results)
         results = self._meter(results)
         await self._site.refresh_capabilities(_CAPABILITIES_PER_CYCLE)
@@ -129,19 +118,18 @@ class Cycle:
         oldest_s = 2.0 * self._config.poll.interval_s + self._config.poll.deadline_s * self._clock.factor
         frame = build_frame(now, units, results, max_age_s=oldest_s)
         self._note_times(results)
-        self._watch_pools(results, now)
-        self._watch_health(results, now)
+        self._watches.readings(results, now)
         for problem in self._money.refresh():
             log.warning("%s", problem)
         self._conditions = self._money.conditions(now)
-        self._watch_prices(now)
+        self._watches.prices({**self._troubles(), **self._money.troubles(now)}, now)
         self._features.align([unit.miner_id for unit in units])
         self._features.observe(frame, self._conditions)
         features = self._features.compute(frame, self._conditions)
-        predictor = self._choose(units, now)
+        predictor = await self._models.choose(units, now)
         curves = self._present(predictor, features, frame)
         estimated = self._modelled_w = curves.power_w[:, 0, 1]
-        self._watch_drift(predictor, frame, features, curves)
+        self._watches.drift(predictor, frame, features, curves)
         self._learner.observe(frame, [result.reading for result in results], curves, predictor.bundle_id)
         self._watch(results)
         self.actuator.settle()
@@ -251,34 +239,7 @@ class Cycle:
                 )
                 self.actuator.observe(member.miner_id, seen)
 
-    # -- models and features ---------------------------------------------------------------------
-
-    def _choose(self, units: Sequence[Unit], now: datetime) -> Predictor:
-        """The predictor in use; chosen anew when the bundle or the hardware on the site changes."""
-        path = self._config.models.bundle
-        stamp = _stamp(path / "bundle.json") if path is not None else None
-        covered = tuple(unit.profile.key if unit.profile is not None else None for unit in units)
-        if self._predictor is not None and (stamp, covered) == (self._bundle_stamp, self._covered):
-            self._predictor.update_units(units)
-            if self._predictor.bundle_id is not None and self._predictor.is_fallback != self._models_failed:
-                # A bundle that passed its checks does not run on what this site measures, or does again.
-                self._models_failed = self._predictor.is_fallback
-                self._alert(
-                    "model-bundle", now, "warning", self._predictor.label, cleared=not self._models_failed
-                )
-            return self._predictor
-        chosen = choose_predictor(path, units)
-        if self._predictor is not None and chosen.is_fallback and not self._predictor.is_fallback:
-            # A bundle that went bad never replaces one that works.
-            self._alert(
-                "model-bundle", now, "warning", f"new bundle refused, the old one stays: {chosen.label}"
-            )
-            self._bundle_stamp = stamp
-            return self._predictor
-        self._alert("model-bundle", now, "warning", chosen.label, cleared=not chosen.is_fallback)
-        self._predictor, self._bundle_stamp, self._covered = chosen, stamp, covered
-        self._models_failed = False
-        return chosen
+    # -- features, and what is kept from run to run ----------------------------------------------
 
     def _present(self, predictor: Predictor, features: NDArray[np.float32], frame: FleetFrame) -> Curves:
         """[N,1,3] what the models expect at the present setting; NaN where that is unknown."""
@@ -287,13 +248,6 @@ class Cycle:
             hashprice_usd_per_ths_day=0.0, price_usd_per_kwh=0.0, pue=1.0, pool_fee_share=0.0, hold_h=1.0
         )
         return predictor.predict(without_present(features), shares, np.zeros(shares.shape), economics)
-
-    def _watch_drift(
-        self, predictor: Predictor, frame: FleetFrame, features: NDArray[np.float32], curves: Curves
-    ) -> None:
-        for found in self._drift.look(predictor, frame, features, curves):
-            severity = "info" if found.cleared else "warning"
-            self._alert(found.key, frame.at, severity, found.words, cleared=found.cleared)
 
     def _restore_features(self) -> FeatureState:
         ids = [member.miner_id for member in self._site.members]
@@ -313,7 +267,7 @@ class Cycle:
         learner = Learner(saved)
         if learner.problem is not None and saved is not None:
             self._store.put_state(DAMAGED_NAME, saved)
-            self._alert("learning-damaged", self._clock.now(), "warning", learner.problem)
+            self._alerts.tell("learning-damaged", self._clock.now(), "warning", learner.problem)
         return learner
 
     def _restore_demand(self) -> DemandMeter | None:
@@ -322,7 +276,9 @@ class Cycle:
             try:
                 demand.restore(saved)
             except DataError as error:
-                self._alert("demand-peak", self._clock.now(), "warning", f"{error}; the peak is unknown")
+                self._alerts.tell(
+                    "demand-peak", self._clock.now(), "warning", f"{error}; the peak is unknown"
+                )
         return demand
 
     def _meter_demand(self, frame: FleetFrame, estimated: NDArray[np.float64]) -> None:
@@ -348,7 +304,7 @@ class Cycle:
 
     def _save(self) -> None:
         self._store.put_state("features", self._features.to_bytes())
-        self._store.put_state("drift", self._drift.to_bytes())
+        self._store.put_state("drift", self._watches.drift_state())
         self._store.put_state(LEARNING_STATE, self._learner.to_bytes())
         if self._demand is not None:
             self._store.put_state(DEMAND_STATE, self._demand.to_bytes())
@@ -382,17 +338,6 @@ class Cycle:
             if result.reading is not None:
                 self._seen_at[i] = result.finished_at
 
-    def _watch_macs(self, results: Sequence[PollResult], proofs: Mapping[int, str]) -> list[PollResult]:
-        """The results without those of machines that only took a miner's address over."""
-        judged = self._macs.look(self._site.posts(), results, proofs)
-        self._site.heed(judged)
-        now = self._clock.now()
-        for found in judged.findings:
-            self._alert(
-                found.key, now, found.severity, found.words, cleared=found.cleared, miner_id=found.miner_id
-            )
-        return list(judged.results)
-
     def _meter(self, results: Sequence[PollResult]) -> list[PollResult]:
         """The results with the watts of the meters where these are believed."""
         if not self._meters:
@@ -403,57 +348,14 @@ class Cycle:
         metered = self._meters.apply(results, ids, oldest_s, self._modelled_w)
         for found in metered.findings:
             miner = found.miners[0] if len(found.miners) == 1 else None
-            severity = "info" if found.cleared else "warning"
-            self._alert(found.key, now, severity, found.words, cleared=found.cleared, miner_id=miner)
+            self._alerts.found(found, now, miner_id=miner)
         return metered.results
-
-    def _watch_prices(self, now: datetime) -> None:
-        for found in self._prices.look({**self._troubles(), **self._money.troubles(now)}):
-            severity = "info" if found.cleared else "warning"
-            self._alert(found.key, now, severity, found.words, cleared=found.cleared)
-
-    def _watch_pools(self, results: Sequence[PollResult], now: datetime) -> None:
-        seen = zip(self._site.members, results, strict=True)
-        for found in self._pools.look((member.miner_id, result.reading) for member, result in seen):
-            severity, cleared = ("critical", False) if found.strangers else ("info", True)
-            self._alert(found.key, now, severity, found.words, cleared=cleared, miner_id=found.miner_id)
 
     async def _keep_telemetry(self, frame: FleetFrame) -> None:
         readings = [member.reading for member in self._site.members]
         models = [reading.model if reading is not None else None for reading in readings]
         for found in await self._lake.observe(frame, models):
-            severity = "info" if found.cleared else "warning"
-            self._alert(found.key, frame.at, severity, found.words, cleared=found.cleared)
-
-    def _watch_health(self, results: Sequence[PollResult], now: datetime) -> None:
-        seen = zip(self._site.members, results, strict=True)
-        for found in self._health.look((member.miner_id, result.reading) for member, result in seen):
-            severity, cleared = ("critical", False) if found.faults else ("info", True)
-            self._alert(found.key, now, severity, found.words, cleared=cleared, miner_id=found.miner_id)
-
-    def _alert(
-        self,
-        key: str,
-        now: datetime,
-        severity: str,
-        text: str,
-        *,
-        cleared: bool = False,
-        miner_id: str | None = None,
-    ) -> None:
-        alert = Alert.model_validate(
-            {
-                "key": key,
-                "site_id": self._config.site.id,
-                "at": now,
-                "severity": severity,
-                "text": text[:2000],
-                "cleared": cleared,
-                "miner_id": miner_id,
-            }
-        )
-        if self._store.put_alert(alert) and not cleared:
-            log.warning("%s", text)
+            self._alerts.found(found, frame.at)
 
     def _profit_of(self, miner_id: str, hashrate_ths: float | None, power_w: float | None) -> float | None:
         conditions: Conditions = self._conditions
@@ -468,11 +370,3 @@ class Cycle:
             pue=self._money.pue(conditions.at),
         )[0]
         return float(value) if np.isfinite(value) else None
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        info = path.stat()
-    except OSError:
-        return None
-    return info.st_mtime_ns, info.st_size

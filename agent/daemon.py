@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import random
-import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import quote
@@ -25,6 +22,7 @@ from agent.hardware.effective import check_overrides
 from agent.money.economics import Economics
 from agent.notify import Notifier
 from agent.records import Summary
+from agent.signals import stop_on_signal
 from agent.site import Site
 from agent.sources.fetching import Fetching, Relay
 from agent.state_lock import sole_holder
@@ -71,7 +69,7 @@ class Agent:
 
     async def run(self) -> int:
         """Run until stopped. Returns the process's exit code."""
-        with sole_holder(self._config.state_dir, _HELD), _signals(self._stop):
+        with sole_holder(self._config.state_dir, _HELD), stop_on_signal(self._stop, _say_stopping):
             store, damaged = open_store(
                 self._config.state_dir / DATABASE, self._config.site.id, self._clock.now()
             )
@@ -204,21 +202,5 @@ class Agent:
             log.error("shutdown: %s", error)
 
 
-@contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks, the second forces."""
-    loop = asyncio.get_running_loop()
-
-    def asked() -> None:
-        if stop.is_set():
-            os._exit(130)
-        log.info("stopping after the work at hand; a second signal forces")
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, asked)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+def _say_stopping() -> None:
+    log.info("stopping after the work at hand; a second signal forces")

@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
+from agent.energy import KWH_PER_W_DAY  # noqa: E402
 from agent.models.bundle import Bundle, load_bundle  # noqa: E402
 from agent.models.inference import BundlePredictor, Economics  # noqa: E402
 from benchmarks.judging.accuracy import accuracy, power_model  # noqa: E402
@@ -90,7 +91,7 @@ def shape(bundle: Bundle, each: Farm, rows: int) -> dict[str, float]:
         worst_double = max(worst_double, float((np.abs(doubled - 2.0 * base) / (2.0 * revenue)).max()))
         wrong_way += int((earned(1.0, 1.2) > base + 1e-5).sum() + (earned(1.2, 1.0) < base - 1e-5).sum())
         told_rate, told_power, _ = power_model(bundle, features, share[:, 0])
-        cost = money[:, 1] * 0.024 * told_power[:, 1]
+        cost = money[:, 1] * KWH_PER_W_DAY * told_power[:, 1]
         paid = (earned(1.0, 1.0, 0.0)[:, 1] + cost) / money[:, 0] / told_rate[:, 1]
         identity = max(identity, float(np.maximum(paid - 1.0, 0.5 - paid).max()))
     return {

@@ -22,6 +22,7 @@ import numpy as np
 import scipy.sparse as sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from agent.energy import KWH_PER_W_DAY
 from agent.models.inference import Curves
 from agent.planner.allocate import allocate
 from agent.planner.candidates import Candidates
@@ -41,7 +42,7 @@ def fleet(miners: int, count: int, seed: int) -> Fleet:
     rated_w = rng.uniform(2500.0, 3700.0, (miners, 1))
     rate = rng.uniform(80.0, 240.0, (miners, 1)) * share**0.7
     power = rated_w * share
-    profit = 0.05 * rate - 0.07 * 0.024 * power
+    profit = 0.05 * rate - 0.07 * KWH_PER_W_DAY * power
 
     def around(values: np.ndarray, by: float) -> np.ndarray:
         return np.stack([values * (1 - by), values, values * (1 + by)], axis=2)
@@ -141,7 +142,7 @@ def allocation(miners: int, count: int, runs: int, seed: int) -> dict[str, objec
     power = rated_w * share
     rate = rated_w / rng.uniform(16.0, 34.0, (miners, 1)) * share ** rng.uniform(0.6, 0.9, (miners, 1))
     rate[:, 0] = 0.0
-    value = 0.05 * rate - 0.05 * 0.024 * power + rng.normal(0.0, 0.05, power.shape)
+    value = 0.05 * rate - 0.05 * KWH_PER_W_DAY * power + rng.normal(0.0, 0.05, power.shape)
     tree = hall(miners)
     full = tree.sums(power.max(axis=1))
     cap = full * rng.uniform(0.6, 1.0, len(full))

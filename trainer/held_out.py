@@ -12,15 +12,15 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from trainer.crossfit import Held, assemble
 from trainer.dataset import Dataset
 from trainer.graph import Floats, NumpyOps
 from trainer.power_model import Curves
 from trainer.profit_model import ProfitModel, sigmas
-from trainer.scoring import observed_levels
+from trainer.scoring import moments_of, observed_levels, predicted_levels
 from trainer.shape import WidthState
 
-KWH_PER_W_DAY = 0.024
 _MOMENTS = 8
 # Row of a table by hardware model that speaks for one that was never seen.
 _UNKNOWN = -1
@@ -115,12 +115,8 @@ class CurveWatch:
             levels = observed_levels(test, int(unit))
             if levels is None:
                 continue
-            own = np.flatnonzero(test.unit == unit)
-            own = own[np.linspace(0, len(own) - 1, min(_MOMENTS, len(own))).astype(np.int64)]
-            width = len(levels.share)
-            rate, power = fitted.predict(
-                np.repeat(test.features[own], width, axis=0), np.tile(levels.share, len(own))
-            )
+            own = moments_of(test, int(unit), _MOMENTS)
+            rate, power = predicted_levels(fitted, test, own, levels.share)
             self.curves.append(
                 LevelCurve(
                     unit=int(unit),
@@ -129,8 +125,8 @@ class CurveWatch:
                     share=levels.share,
                     rate=levels.rate,
                     power=levels.power,
-                    predicted_rate=rate.reshape(-1, width),
-                    predicted_power=power.reshape(-1, width),
+                    predicted_rate=rate,
+                    predicted_power=power,
                     hashprice=test.hashprice[own],
                     price=test.price[own],
                     row=rows[own],

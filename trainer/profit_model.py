@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from trainer.calibration import (
     LEAST_RESIDUALS,
     TAIL,
@@ -24,7 +25,6 @@ from trainer.graph import Floats, NumpyOps, Ops, Value
 from trainer.power_model import MOST_FIT_ROWS, PowerModel
 from trainer.shape import State, View, WidthState, unit_state
 
-_KWH_PER_W_DAY = 0.024
 # Half the width of an 80 % interval of a normal distribution, in standard deviations.
 _HALF_80 = 1.2816
 _LEAST_PAID = 0.5
@@ -116,7 +116,7 @@ class ProfitModel:
         rate = ops.exp(self.power.curves.hashrate.log_value(ops, state)) * state.rated_ths
         watts = ops.exp(self.power.curves.power.log_value(ops, state)) * state.rated_w
         revenue = hashprice * kept * (rate * self.paid_share(ops, features, state))
-        energy = price * (watts * _KWH_PER_W_DAY)
+        energy = price * (watts * KWH_PER_W_DAY)
         spread = self.spread(ops, state, revenue, energy)
         low = spread * by_model(ops, state.members, self.joint.low)
         high = spread * by_model(ops, state.members, self.joint.high)

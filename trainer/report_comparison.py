@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from agent.energy import KWH_PER_W_DAY
 from agent.models.bundle import Bundle
 from trainer.dataset import Dataset
-from trainer.evaluation import regret_by_unit, unit_scores
+from trainer.evaluation_accuracy import unit_scores
+from trainer.evaluation_regret import regret_by_unit
 from trainer.families import Family
 from trainer.graph import Floats
-from trainer.held_out import KWH_PER_W_DAY, HeldOut
+from trainer.held_out import HeldOut
 from trainer.power_model import Curves, fit_curves
 from trainer.report_figures import SPREAD, Comparison, Difference, difference
 

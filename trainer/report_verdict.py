@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from trainer.evaluation import Accuracy, Evaluation, Group
+from trainer.evaluation import Evaluation
+from trainer.evaluation_accuracy import Accuracy, Group
 from trainer.report_figures import COVERAGE_BAND, SPREAD, Comparison, decisive, label
 
 Outcome = Literal["promote", "look closer", "do not promote"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.dataset import Dataset
 from trainer.graph import Floats
@@ -89,6 +90,23 @@ def observed_levels(test: Dataset, unit: int) -> Levels | None:
     return Levels(table[:, 0], table[:, 1], table[:, 2])
 
 
+def moments_of(test: Dataset, unit: int, most: int) -> NDArray[np.int64]:
+    """Rows of a unit, evenly over its own: at most `most`, with the first and the last."""
+    own = np.flatnonzero(test.unit == unit)
+    return own[np.linspace(0, len(own) - 1, min(most, len(own))).astype(np.int64)]
+
+
+def predicted_levels(
+    curves: Curves, test: Dataset, moments: NDArray[np.int64], share: Floats
+) -> tuple[Floats, Floats]:
+    """hashrate_ths and power_w, each [M,L], at every level `share` [L] as told at the rows `moments` [M]."""
+    width = len(share)
+    rate, power = curves.predict(
+        np.repeat(test.features[moments], width, axis=0), np.tile(share, len(moments))
+    )
+    return rate.reshape(-1, width), power.reshape(-1, width)
+
+
 def _decisions(curves: Curves, test: Dataset) -> tuple[float, float]:
     lost = best_total = 0.0
     slopes: list[float] = []
@@ -96,13 +114,8 @@ def _decisions(curves: Curves, test: Dataset) -> tuple[float, float]:
         levels = observed_levels(test, int(unit))
         if levels is None:
             continue
-        own = np.flatnonzero(test.unit == unit)
-        moments = own[np.linspace(0, len(own) - 1, min(_DECISIONS_PER_UNIT, len(own))).astype(np.int64)]
-        width = len(levels.share)
-        rate, power = curves.predict(
-            np.repeat(test.features[moments], width, axis=0), np.tile(levels.share, len(moments))
-        )
-        rate, power = rate.reshape(-1, width), power.reshape(-1, width)
+        moments = moments_of(test, int(unit), _DECISIONS_PER_UNIT)
+        rate, power = predicted_levels(curves, test, moments, levels.share)
         # Prices are set by what the unit does in truth: they are the market's, not the model's.
         cost = float((levels.power / levels.rate).min())
         for margin in _MARGINS:

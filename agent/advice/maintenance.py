@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 from agent.advice.record import Finding, Round, Standing
+from agent.energy import KWH_PER_W_DAY
 from agent.learning.decline import Decline
 from agent.polling.health_watch import critical_faults
 from agent.quantiles import Z80
@@ -122,7 +123,7 @@ def rate_of_the_rest(reading: Reading | None) -> float | None:
 
 def _board_gain(context: Round, standing: Standing, share: float) -> tuple[float, float, float]:
     """q10, q50, q90 USD per day of having the boards back, which draw and hash as the others do."""
-    rate, kwh = share * standing.hashrate_ths, 0.024 * share * standing.power_w
+    rate, kwh = share * standing.hashrate_ths, KWH_PER_W_DAY * share * standing.power_w
     hashprice, price = context.hashprice_usd_per_ths_day, context.price_usd_per_kwh
     middle = rate * hashprice[1] - kwh * price[1]
     spread = Z80 * _BOARD_SPREAD * abs(rate * hashprice[1])

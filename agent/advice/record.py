@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from agent.energy import KWH_PER_W_DAY
 from agent.records import (
     MAX_ADVISED_MINERS,
     Advice,
@@ -62,7 +63,10 @@ class Round:
 
     def profit(self, hashrate_ths: float, power_w: float) -> float:
         """USD per day at the middle of both prices."""
-        return hashrate_ths * self.hashprice_usd_per_ths_day[1] - 0.024 * power_w * self.price_usd_per_kwh[1]
+        return (
+            hashrate_ths * self.hashprice_usd_per_ths_day[1]
+            - KWH_PER_W_DAY * power_w * self.price_usd_per_kwh[1]
+        )
 
 
 @dataclass(frozen=True, slots=True)

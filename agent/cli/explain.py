@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from agent.cli.stored import site_store
+from agent.energy import KWH_PER_W_DAY
 from agent.errors import InputError
 from agent.records import Act, Recommendation
 from agent.store import Store
@@ -128,7 +129,7 @@ def _turning_points(one: Recommendation) -> list[str]:
     else:
         price, hashprice = inputs.get("price_usd_per_kwh"), inputs.get("hashprice_usd_per_ths_day")
         if before is not None and isinstance(price, float) and isinstance(hashprice, float):
-            kwh = 0.024 * (after.power_w.q50 - before.power_w.q50)
+            kwh = KWH_PER_W_DAY * (after.power_w.q50 - before.power_w.q50)
             rate = after.hashrate_ths.q50 - before.hashrate_ths.q50
             if abs(kwh) > 1e-6 and price + gain.q50 / kwh > 0.0:
                 lines.append(_turns("electricity", price, price + gain.q50 / kwh, "USD/kWh"))

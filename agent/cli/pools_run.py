@@ -6,7 +6,6 @@ import asyncio
 import getpass
 import os
 import secrets
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from agent.pools.guard import PoolGuard, PoolLogin
 from agent.pools.journal import PoolJournal
 from agent.pools.rollout import Change, Outcome, Rollout
 from agent.pools.survey import MinerPools, name_of, same_pools, survey, targets
+from agent.signals import stop_on_signal
 from agent.site import Site
 
 
@@ -94,7 +94,7 @@ class PoolsRun:
         config = self.site.model_copy(update={"poll": still})
         site = Site(config, Catalogue.load(config.hardware_dir), self._clock)
         stop = asyncio.Event()
-        with _asked_to_stop(stop):
+        with stop_on_signal(stop, _say_stopping):
             result = await self.look(site.poller)
             run = f"{self._clock.now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
             journal = PoolJournal(config.state_dir, self._clock, config.site.id, run, _who())
@@ -159,24 +159,8 @@ def progress(words: str, total: int, *, quiet: bool) -> Iterator[Callable[[], No
         yield lambda: bar.advance(task)
 
 
-@contextmanager
-def _asked_to_stop(stop: asyncio.Event) -> Iterator[None]:
-    """The first SIGINT or SIGTERM lets what is on the wire come to its end, the second forces."""
-    loop = asyncio.get_running_loop()
-
-    def asked() -> None:
-        if stop.is_set():
-            os._exit(130)
-        typer.echo("stopping after the miners under way; a second signal forces", err=True)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, asked)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+def _say_stopping() -> None:
+    typer.echo("stopping after the miners under way; a second signal forces", err=True)
 
 
 def _who() -> str:

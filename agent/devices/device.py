@@ -64,6 +64,23 @@ class Identity:
     mac: str | None = None
     serial: str | None = None
 
+    @classmethod
+    def of(cls, family: str, reading: Reading, model: str | None) -> Identity:
+        """What a reading says of it.
+
+        Args:
+            model: the firmware's own text, which a reading need not hold.
+        """
+        return cls(
+            family=family,
+            vendor=reading.vendor or "unknown",
+            firmware=reading.firmware or "unknown",
+            firmware_version=reading.firmware_version,
+            model=model,
+            mac=reading.mac,
+            serial=reading.serial,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ReportedControl:

@@ -49,15 +49,7 @@ class Foreign:
     async def identify(self) -> Identity:
         """See `Device.identify`."""
         reading = await self.read()
-        return Identity(
-            family=FAMILY,
-            vendor=reading.vendor or "unknown",
-            firmware=reading.firmware or "unknown",
-            firmware_version=reading.firmware_version,
-            model=reading.model,
-            mac=reading.mac,
-            serial=reading.serial,
-        )
+        return Identity.of(FAMILY, reading, reading.model)
 
     async def read(self) -> Reading:
         """See `Device.read`; how many requests it takes is the library's choice."""

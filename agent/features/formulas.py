@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.energy import KWH_PER_W_DAY
 from agent.features.inputs import Inputs, ratio
 from agent.features.windows import Floats
 
@@ -73,7 +74,7 @@ def revenue_usd_per_day(x: Inputs) -> Floats:
 
 def energy_usd_per_day(x: Inputs) -> Floats:
     """What the present draw costs at the tariff of now, before PUE."""
-    return x.now("draw_w") * 0.024 * x.market["price_usd_per_kwh"]
+    return x.now("draw_w") * KWH_PER_W_DAY * x.market["price_usd_per_kwh"]
 
 
 def margin(x: Inputs) -> Floats:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from agent.drift.reference import FamilyReference
+from agent.energy import KWH_PER_W_DAY
 from agent.errors import BundleError
 from agent.features.inputs import nominal_hashrate_share
 from agent.fleet import Unit
@@ -33,7 +34,6 @@ Floats32 = NDArray[np.float32]
 STOP_SHARE = 0.05
 # Rows per run of a graph: bounds memory, and keeps what is worked on in the processor's cache.
 _CHUNK_ROWS = 4096
-_KWH_PER_W_DAY = 0.024
 
 # Half-widths of 80 % intervals without any telemetry of the unit: spread between units of one model, age,
 # temperature and a sensor's error together (12 % and 5 % were seen on real units).
@@ -165,7 +165,7 @@ class ProfilePredictor:
         power = self._rated_w[row] * at
         hashprice, price, hold_h = (column[row] for column in economics.columns(len(share)))
         kept = hashprice * np.clip(1.0 - lost / hold_h, 0.0, 1.0)
-        cost = price * _KWH_PER_W_DAY
+        cost = price * KWH_PER_W_DAY
         revenue, energy = kept * rate, cost * power
         # Hashrate and power of one unit err largely together, so the worse of the two is what counts.
         spread = np.maximum(
@@ -351,7 +351,7 @@ def _stops(
     power = standby_w[row]
     lost = hashprice[row] * full_ths[row] * np.minimum(lost_h[stops] / hold_h[row], 1.0)
     known = np.isfinite(power)
-    profit = -price[row] * _KWH_PER_W_DAY * power - np.where(lost_h[stops] > 0.0, lost, 0.0)
+    profit = -price[row] * KWH_PER_W_DAY * power - np.where(lost_h[stops] > 0.0, lost, 0.0)
     curves.hashrate_ths[stops] = np.where(known, 0.0, math.nan)[:, None]
     curves.power_w[stops] = power[:, None]
     curves.profit_usd_per_day[stops] = profit[:, None]

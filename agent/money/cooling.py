@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from agent.money.config import CoolingConfig
 from agent.money.forecasting import PriceForecaster
 from agent.money.prices import Series
-from agent.sources.feed import Feed
+from agent.sources.feed import Derived, Feed
 
 Floats = NDArray[np.float64]
 
@@ -27,19 +27,11 @@ class Cooling:
     def __init__(self, config: CoolingConfig | None, fixed: float, feed: Feed[Series] | None) -> None:
         self._fixed = fixed
         self._config = config
-        self._feed = feed
-        self._outside: PriceForecaster | None = None
-        self._take()
+        self._weather = Derived(feed, PriceForecaster, "cooling") if feed is not None else None
 
     def refresh(self) -> str | None:
         """Read what changed. Returns what is wrong, if something is."""
-        if self._feed is None:
-            return None
-        before = self._feed.value
-        problem = self._feed.refresh()
-        if self._feed.value is not before:
-            self._take()
-        return None if problem is None else f"cooling: {problem}"
+        return self._weather.refresh() if self._weather is not None else None
 
     def at(self, times_s: Floats, now: datetime) -> tuple[Floats, str]:
         """PUE at `times_s` [S], rising, and where it comes from."""
@@ -60,15 +52,11 @@ class Cooling:
             return np.full(len(times_s), np.nan)
         if self._config.outside_c is not None:
             return np.full(len(times_s), self._config.outside_c)
-        assert self._feed is not None and self._outside is not None
-        rows = self._feed.value.times_s
+        assert self._weather is not None
+        rows = self._weather.feed.value.times_s
         now_s = now.timestamp()
         begun = int(np.searchsorted(rows, now_s, side="right"))
         if not begun or now_s - rows[begun - 1] > 3600.0 * self._config.max_age_h:
             return np.full(len(times_s), np.nan)
         # Rows ahead are a weather forecast, which is better than any of ours.
-        return self._outside.forecast(now_s, times_s, float(rows[-1]) + 1.0).mean
-
-    def _take(self) -> None:
-        if self._feed is not None:
-            self._outside = PriceForecaster(self._feed.value)
+        return self._weather.value.forecast(now_s, times_s, float(rows[-1]) + 1.0).mean

@@ -6,16 +6,19 @@ a miner.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import SiteConfig
+from agent.energy import KWH_PER_W_DAY
 from agent.errors import DataError
 from agent.money.conditions import Conditions, Forecast
-from agent.money.config import SeriesTariff
+from agent.money.config import CoolingConfig, MarketConfig, SeriesTariff
 from agent.money.cooling import Cooling
 from agent.money.demand import DemandMeter
 from agent.money.market import Market
@@ -23,9 +26,10 @@ from agent.money.market_history import tariff_rank
 from agent.money.prices import MarketSeries, Series, read_market, read_prices, read_temperatures
 from agent.money.tariffs import Tariff
 from agent.sources.feed import Feed
-from agent.sources.table import NOTHING, cache_path, market_of, read_table, series_of
+from agent.sources.table import NOTHING, Table, cache_path, market_of, read_table, series_of
 
 Floats = NDArray[np.float64]
+_T = TypeVar("_T")
 
 
 def hashprice_usd_per_ths_day(
@@ -48,14 +52,14 @@ def profit_usd_per_day(
 ) -> Floats:
     """Revenue minus electricity, elementwise; NaN where an input is unknown. `hashprice` in USD/TH/day."""
     revenue = hashrate_ths * hashprice * (1.0 - pool_fee_share)
-    return np.asarray(revenue - power_w * 0.024 * price_usd_per_kwh * pue, dtype=np.float64)
+    return np.asarray(revenue - power_w * KWH_PER_W_DAY * price_usd_per_kwh * pue, dtype=np.float64)
 
 
 def break_even_usd_per_kwh(
     efficiency_j_th: float, hashprice: float, *, pool_fee_share: float, pue: float
 ) -> float:
     """Electricity price at which a setting of `efficiency_j_th` earns nothing."""
-    return hashprice * (1.0 - pool_fee_share) / (0.024 * efficiency_j_th * pue)
+    return hashprice * (1.0 - pool_fee_share) / (KWH_PER_W_DAY * efficiency_j_th * pue)
 
 
 class Economics:
@@ -132,38 +136,46 @@ class Economics:
         return self._cooling.outside_c(times_s, now)
 
 
+def _market_feed(config: SiteConfig) -> Feed[MarketSeries] | None:
+    market = config.market
+    if market.hashprice_usd_per_ths_day is not None:
+        return None
+    return _feed(config.state_dir, market, read_market, market_of)
+
+
 def _price_feed(config: SiteConfig) -> Feed[Series] | None:
     tariff = config.tariff
     if not isinstance(tariff, SeriesTariff):
         return None
-    if tariff.path is not None:
-        return Feed(tariff.path, lambda path: read_prices(path, tariff.zone))
-    assert tariff.source is not None, "configuration has one of the two"
-    return _source_feed(config, tariff.source, "price_usd_per_kwh")
+    return _feed(
+        config.state_dir,
+        tariff,
+        lambda path: read_prices(path, tariff.zone),
+        lambda table: series_of(table, "price_usd_per_kwh"),
+    )
 
 
 def _weather_feed(config: SiteConfig) -> Feed[Series] | None:
     cooling = config.cooling
     if cooling is None or cooling.outside_c is not None:
         return None
-    if cooling.path is not None:
-        return Feed(cooling.path, lambda path: read_temperatures(path, cooling.zone))
-    assert cooling.source is not None, "configuration has one of the three"
-    return _source_feed(config, cooling.source, "temp_c")
+    return _feed(
+        config.state_dir,
+        cooling,
+        lambda path: read_temperatures(path, cooling.zone),
+        lambda table: series_of(table, "temp_c"),
+    )
 
 
-def _market_feed(config: SiteConfig) -> Feed[MarketSeries] | None:
-    market = config.market
-    if market.path is not None:
-        return Feed(market.path, read_market)
-    if market.source is None:
-        return None
-    path = cache_path(config.state_dir, market.source)
-    return Feed(path, lambda file: market_of(read_table(file)), market_of(NOTHING), market.source)
-
-
-def _source_feed(config: SiteConfig, source: str, column: str) -> Feed[Series]:
-    def read(path: Path) -> Series:
-        return series_of(read_table(path), column)
-
-    return Feed(cache_path(config.state_dir, source), read, series_of(NOTHING, column), source)
+def _feed(
+    state_dir: Path,
+    section: MarketConfig | SeriesTariff | CoolingConfig,
+    read: Callable[[Path], _T],
+    of: Callable[[Table], _T],
+) -> Feed[_T]:
+    """The file that a section of the site file names, or the cache of the source that it names."""
+    if section.path is not None:
+        return Feed(section.path, read)
+    assert section.source is not None, "configuration has one of the two"
+    cache = cache_path(state_dir, section.source)
+    return Feed(cache, lambda path: of(read_table(path)), of(NOTHING), section.source)

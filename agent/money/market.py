@@ -12,7 +12,7 @@ from agent.money.config import MarketConfig
 from agent.money.forecasting import HashpriceForecaster
 from agent.money.market_history import trends
 from agent.money.prices import MarketSeries, Series
-from agent.sources.feed import Feed
+from agent.sources.feed import Derived, Feed
 
 Floats = NDArray[np.float64]
 
@@ -45,46 +45,44 @@ class Market:
 
     def __init__(self, config: MarketConfig, feed: Feed[MarketSeries] | None) -> None:
         self._config = config
-        self._feed = feed
-        self._forecaster = HashpriceForecaster(feed.value.hashprice) if feed is not None else None
+        self._network = (
+            Derived(feed, lambda network: HashpriceForecaster(network.hashprice), "market")
+            if feed is not None
+            else None
+        )
 
     def refresh(self) -> str | None:
         """Read what changed. Returns what is wrong, if something is; the last good data stays in use."""
-        if self._feed is None:
-            return None
-        before = self._feed.value
-        problem = self._feed.refresh()
-        if self._feed.value is not before:
-            self._forecaster = HashpriceForecaster(self._feed.value.hashprice)
-        return None if problem is None else f"market: {problem}"
+        return self._network.refresh() if self._network is not None else None
 
     def trends(self, at: Floats) -> dict[str, float]:
         """What `agent.money.market_history.trends` says of one moment; nothing where hashprice is fixed."""
-        if self._feed is None:
+        if self._network is None:
             return {}
-        return {name: float(values[0]) for name, values in trends(self._feed.value, at).items()}
+        return {name: float(values[0]) for name, values in trends(self._network.feed.value, at).items()}
 
     def at(self, times_s: Floats, now: datetime) -> Outcome:
         """The market at `times_s` [S] as known at `now`. Rows after `now` are not looked at."""
         unknown = np.full(len(times_s), np.nan)
         fixed = self._config.hashprice_usd_per_ths_day
-        if self._feed is None or self._forecaster is None:
+        if self._network is None:
             assert fixed is not None, "configuration has one of the three"
             return self._flat(fixed, unknown, f"fixed at {fixed:g} USD/TH/day")
-        market, limit_h = self._feed.value, self._config.max_age_h
+        feed, limit_h = self._network.feed, self._config.max_age_h
+        market = feed.value
         coin, _ = _newest(market.price_usd_per_btc, now, limit_h)
         coins = np.full(len(times_s), coin)
         hashprice, age_h = _newest(market.hashprice, now, limit_h)
         if np.isnan(hashprice):
             old = f"is {age_h:.0f} h old, over the limit of {limit_h:g} h"
-            words = f"{self._feed.name} {old if np.isfinite(age_h) else 'has no rows yet'}"
+            words = f"{feed.name} {old if np.isfinite(age_h) else 'has no rows yet'}"
             fallback = self._config.fallback_usd_per_ths_day
             if fallback is None:
                 return Outcome(unknown, unknown, coins, words, f"{words}; no miner is moved")
             words += f"; the fallback of {fallback:g} USD/TH/day holds"
             return replace(self._flat(fallback, coins, words), trouble=words)
-        outlook = self._forecaster.forecast(now.timestamp(), times_s, market.adjustment)
-        words = f"{self._feed.name} of {age_h:.0f} h ago, held over the horizon"
+        outlook = self._network.value.forecast(now.timestamp(), times_s, market.adjustment)
+        words = f"{feed.name} of {age_h:.0f} h ago, held over the horizon"
         if (outlook.mean != hashprice).any() and market.adjustment is not None:
             words += f" but for difficulty, expected to change by {market.adjustment[1]:+.1%}"
         return Outcome(outlook.mean, outlook.sigma, coins, words)

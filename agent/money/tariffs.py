@@ -25,7 +25,7 @@ from agent.money.config import (
 )
 from agent.money.forecasting import PriceForecaster
 from agent.money.prices import Series
-from agent.sources.feed import Feed
+from agent.sources.feed import Derived, Feed
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -184,38 +184,30 @@ class _ByTime:
     def __init__(self, config: SeriesTariff, local: LocalTime, feed: Feed[Series]) -> None:
         self._config = config
         self._local = local
-        self._feed = feed
+        self._prices = Derived(feed, lambda series: PriceForecaster(series, local.name), "tariff")
         self._published_s = _seconds(config.published)
-        self._take()
 
     def refresh(self) -> str | None:
-        before = self._feed.value
-        problem = self._feed.refresh()
-        if self._feed.value is not before:
-            self._take()
-        return None if problem is None else f"tariff: {problem}"
+        return self._prices.refresh()
 
     def at(self, times_s: Floats, now: datetime) -> Priced:
         now_s = now.timestamp()
         limit_s = self._known_until(now)
-        series = self._feed.value
+        series = self._prices.feed.value
         count = int(np.searchsorted(series.times_s, limit_s, side="left"))
         trouble = self._trouble(series, count, now_s)
         if trouble is not None:
             return self._without(times_s, now_s, trouble)
-        outlook = self._forecaster.forecast(now_s, times_s, limit_s)
+        outlook = self._prices.value.forecast(now_s, times_s, limit_s)
         # A row that has begun is known to its end.
         end_s = float(series.times_s[count - 1]) + series.hold_s
         if self._config.horizon == "day_ahead":
             end_s = min(limit_s, end_s)
         until = datetime.fromtimestamp(max(end_s, now_s), UTC)
-        words = f"{self._feed.name}, known to {until:%Y-%m-%d %H:%M} UTC"
+        words = f"{self._prices.feed.name}, known to {until:%Y-%m-%d %H:%M} UTC"
         if not outlook.known.all():
             words += ", then a forecast"
         return Priced(outlook.mean, outlook.sigma, max(end_s, now_s), words)
-
-    def _take(self) -> None:
-        self._forecaster = PriceForecaster(self._feed.value, self._local.name)
 
     def _known_until(self, now: datetime) -> float:
         """Rows that begin before this are known."""
@@ -226,7 +218,7 @@ class _ByTime:
 
     def _trouble(self, series: Series, count: int, now_s: float) -> str | None:
         """Why the first `count` rows say nothing of the present, if they do not."""
-        where = self._feed.name
+        where = self._prices.feed.name
         if not count:
             return f"{where} has no prices yet"
         last_s = float(series.times_s[count - 1])

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from agent.fleet import Unit
 from agent.money.conditions import Forecast
 from agent.planner.binds import binding_words, limit_words
@@ -137,10 +138,10 @@ def _words(
     if table.stops[row, here]:
         return f"hashing pays again: {after / rate_after:.1f} J/TH {money}"
     if after < before:
-        saved = (before - after) * 0.024 * price
+        saved = (before - after) * KWH_PER_W_DAY * price
         lost = (rate_before - rate_after) * hashprice
         return f"the last {before - after:.0f} W cost {saved:.2f} and earn {lost:.2f} USD/day {money}"
-    cost = (after - before) * 0.024 * price
+    cost = (after - before) * KWH_PER_W_DAY * price
     won = (rate_after - rate_before) * hashprice
     return f"{after - before:.0f} W more earn {won:.2f} and cost {cost:.2f} USD/day {money}"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from agent.planner.allot import allot
 from agent.planner.horizon import Outlook, Prospect, Steps, may_enter
 from agent.planner.priorities import allocate_by_priority
@@ -21,7 +22,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_KWH_PER_W_DAY = 0.024
 _DAY_H = 24.0
 
 
@@ -69,7 +69,7 @@ def price_limits(
         )
         weighed = np.where(nodes[step].member, found.price, 0.0).max(axis=1)
         # A watt that counts for more is dearer by as much less.
-        price[:, step] = weighed / shared.weight / _KWH_PER_W_DAY
+        price[:, step] = weighed / shared.weight / KWH_PER_W_DAY
     base = prospect.price_usd_per_kwh
     return price, solve(replace(prospect, price_usd_per_kwh=base + price))
 

@@ -29,9 +29,14 @@ class HealthFinding:
         return f"{_PREFIX}{self.miner_id}"
 
     @property
+    def cleared(self) -> bool:
+        """True if it is over."""
+        return not self.faults
+
+    @property
     def words(self) -> str:
         """For the alert."""
-        if not self.faults:
+        if self.cleared:
             return f"{self.miner_id}: reports no critical fault any more"
         more = len(self.faults) - _MOST
         told = "; ".join(self.faults[:_MOST]) + (f"; and {more} more" if more > 0 else "")

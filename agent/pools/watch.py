@@ -22,9 +22,14 @@ class PoolFinding:
         return f"pool-{self.miner_id}"
 
     @property
+    def cleared(self) -> bool:
+        """True if it is over."""
+        return not self.strangers
+
+    @property
     def words(self) -> str:
         """For the alert."""
-        if not self.strangers:
+        if self.cleared:
             return f"{self.miner_id}: every pool is a trusted one again"
         return (
             f"{self.miner_id}: pool {', '.join(self.strangers)} is not on the site's list; somebody may have "

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from agent.errors import DataError
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class Feed(Generic[T]):
@@ -61,3 +62,26 @@ class Feed(Generic[T]):
         except OSError:
             return None
         return info.st_mtime_ns, info.st_size
+
+
+class Derived(Generic[T, D]):
+    """A feed with what is computed from its value, which is computed anew when that changes.
+
+    Args:
+        compute: makes `value` of the feed's.
+        what: what the feed holds; begins the words on what is wrong with it.
+    """
+
+    def __init__(self, feed: Feed[T], compute: Callable[[T], D], what: str) -> None:
+        self.feed = feed
+        self._compute = compute
+        self._what = what
+        self.value = compute(feed.value)
+
+    def refresh(self) -> str | None:
+        """Read what changed. Returns what is wrong, if something is; the last good value stays in use."""
+        before = self.feed.value
+        problem = self.feed.refresh()
+        if self.feed.value is not before:
+            self.value = self._compute(self.feed.value)
+        return None if problem is None else f"{self._what}: {problem}"

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from agent.models.bundle import Bundle
 from agent.models.inference import Curves
 from simulator.backtest.ledger import Standing
@@ -181,7 +182,7 @@ class ConstantEfficiency:
 
 
 def _certain(rate: Floats, power: Floats, chip: Floats, at: PricedAt) -> tuple[Curves, PricedAt]:
-    profit = at[0] * rate - at[1] * 0.024 * power
+    profit = at[0] * rate - at[1] * KWH_PER_W_DAY * power
     three = (1, 1, 3)
     return Curves(*(np.tile(values[:, :, None], three) for values in (rate, power, chip, profit))), at
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from agent.models.inference import Curves
 from agent.planner.candidates import Candidates
 from agent.planner.decide import decide
@@ -199,7 +200,7 @@ class LearnedArgmax(Planned):
         scene = self._scene
         curves, _ = beliefs.curves(step, standing)
         hashprice, price = scene.grid.net_hashprice[step], scene.grid.cost_usd_per_kwh[step]
-        earning = hashprice * curves.hashrate_ths[:, :, 1] - 0.024 * price * curves.power_w[:, :, 1]
+        earning = hashprice * curves.hashrate_ths[:, :, 1] - KWH_PER_W_DAY * price * curves.power_w[:, :, 1]
         with np.errstate(invalid="ignore"):
             cool = scene.stops | ~(curves.chip_temp_c[:, :, 2] > scene.farm.chip_max_c[:, None])
         earning = np.where(scene.enterable & cool & np.isfinite(earning), earning, -np.inf)

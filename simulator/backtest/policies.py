@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from simulator.backtest.foresight import best_fixed_on_off, oracle_path
 from simulator.backtest.ledger import Standing
 from simulator.backtest.scene import Scene
@@ -89,7 +90,7 @@ class OnOffFleet(_OnOff):
     def decide(self, step: int, standing: Standing) -> Ints:
         """See `Policy`."""
         grid = self._scene.grid
-        break_even = grid.net_hashprice[step] / (0.024 * self._j_th)
+        break_even = grid.net_hashprice[step] / (KWH_PER_W_DAY * self._j_th)
         return self._on if grid.cost_usd_per_kwh[step] <= break_even else self._off
 
 

@@ -197,10 +197,10 @@ async def test_addresses_are_not_exchanged_while_a_command_is_on_its_way(tmp_pat
             place = agent.site.members[0].endpoint
             results = await agent.site.poller.poll_once()
             async with agent.site.poller.exclusive(place):
-                agent.cycle._watch_macs(results, {})
+                agent.cycle._watches.macs(results, {})
                 assert agent.site.members[0].endpoint == place
                 assert agent.site.bounds("m1") == ()
-            agent.cycle._watch_macs(results, {})
+            agent.cycle._watches.macs(results, {})
             assert agent.site.members[0].endpoint.address == f"{here.prefix}.2"
 
 

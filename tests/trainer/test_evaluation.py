@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from trainer.dataset import Dataset
-from trainer.evaluation import direction, evaluate, judge, regret_by_unit, wilson
+from trainer.evaluation import evaluate
+from trainer.evaluation_accuracy import judge
+from trainer.evaluation_direction import direction, wilson
+from trainer.evaluation_regret import regret_by_unit
 from trainer.held_out import HeldOut, LevelCurve
 from trainer.learn import Learned
 

@@ -16,8 +16,8 @@ from agent.clock import Clock
 from agent.devices.antminer import api as api
 from agent.devices.antminer.config import Plan, plan_write, shown, strict_json, unchanged_but_for, usable
 from agent.devices.antminer.generation import is_old
-from agent.devices.antminer.layouts import FIRMWARE, is_new_layout, uptime
-from agent.devices.antminer.parse import VENDOR, Replies, reading_of, version_row
+from agent.devices.antminer.layouts import is_new_layout, uptime
+from agent.devices.antminer.parse import Replies, reading_of, version_row
 from agent.devices.antminer.pools import plan_pools, pools_of
 from agent.devices.antminer.saved import capture, decode
 from agent.devices.antminer.web import Web
@@ -99,14 +99,10 @@ class AntminerStock:
         reading = reading_of(Replies(version=version, system_info=info), address)
         if reading.model is None and reading.mac is None and reading.firmware_version is None:
             raise problem or Malformed(address, "neither port 4028 nor the web page says what this is")
-        return Identity(
-            family=self.family,
-            vendor=VENDOR,
-            firmware=FIRMWARE,
-            firmware_version=reading.firmware_version,
-            model=text((info or {}).get("minertype")) or text(version_row(version).get("Type")),
-            mac=reading.mac,
-            serial=reading.serial,
+        return Identity.of(
+            self.family,
+            reading,
+            text((info or {}).get("minertype")) or text(version_row(version).get("Type")),
         )
 
     async def read(self) -> Reading:

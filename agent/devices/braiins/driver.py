@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.clock import Clock
 from agent.devices.antminer.fields import mac
-from agent.devices.braiins.fields import FIRMWARE, VENDOR
+from agent.devices.braiins.fields import FIRMWARE
 from agent.devices.braiins.parse import Replies, is_hashing, reading_of
 from agent.devices.braiins.performance import (
     MODES,
@@ -106,15 +106,7 @@ class Braiins:
         self._keep_details(details, now)
         identity = details.get("miner_identity")
         named = identity if isinstance(identity, dict) else {}
-        return Identity(
-            family=FAMILY,
-            vendor=VENDOR,
-            firmware=FIRMWARE,
-            firmware_version=reading.firmware_version,
-            model=text(named.get("miner_model")) or text(named.get("name")),
-            mac=reading.mac,
-            serial=reading.serial,
-        )
+        return Identity.of(FAMILY, reading, text(named.get("miner_model")) or text(named.get("name")))
 
     async def read(self) -> Reading:
         """Read once: two requests or fewer, more at first contact; a token that has expired costs two more.

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from agent.clock import Clock
 from agent.devices.antminer.layouts import uptime
-from agent.devices.antminer.parse import VENDOR
 from agent.devices.device import (
     Applied,
     Capabilities,
@@ -85,15 +84,7 @@ class LuxOS:
         reading = reading_of(documents, self.endpoint.address)
         if "LUXminer" not in row(documents["version"], "VERSION"):
             raise Malformed(self.endpoint.address, "version: not LuxOS; another machine may answer here now")
-        return Identity(
-            family=FAMILY,
-            vendor=VENDOR,
-            firmware=FIRMWARE,
-            firmware_version=reading.firmware_version,
-            model=reading.model,
-            mac=reading.mac,
-            serial=reading.serial,
-        )
+        return Identity.of(FAMILY, reading, reading.model)
 
     async def read(self) -> Reading:
         """See `Device.read`: one joined request, and one slow fact when due.

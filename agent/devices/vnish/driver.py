@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.clock import Clock
-from agent.devices.antminer.parse import VENDOR
 from agent.devices.device import (
     Applied,
     Capabilities,
@@ -120,15 +119,7 @@ class VNish:
         if name.lower() not in ("vnish", "anthillos"):
             raise Malformed(self.endpoint.address, "info: not VNish; another machine may answer here now")
         reading = reading_of(Documents(info=info), self.endpoint.address)
-        return Identity(
-            family=FAMILY,
-            vendor=VENDOR,
-            firmware=FIRMWARE,
-            firmware_version=reading.firmware_version,
-            model=reading.model,
-            mac=reading.mac,
-            serial=reading.serial,
-        )
+        return Identity.of(FAMILY, reading, reading.model)
 
     async def read(self) -> Reading:
         """See `Device.read`: the summary, and one slow fact when due."""

@@ -22,7 +22,16 @@ from agent.devices.whatsminer.parse_v2 import decode
 from agent.devices.whatsminer.pools import numbered, same_pools
 from agent.devices.whatsminer.session import DEFAULT_PASSWORD, V2Session
 from agent.devices.whatsminer.wire import Budget
-from agent.devices.whatsminer.writes import State, Step, Verb, carry_out, governing, plan, shown
+from agent.devices.whatsminer.writes import (
+    State,
+    Step,
+    Verb,
+    carry_out,
+    governing,
+    percent_after,
+    plan,
+    shown,
+)
 from agent.errors import DeviceError, Malformed, Refused, Timeout, Unreachable, Unsupported
 from agent.hardware.bounds import PermittedSetting
 from agent.pools.guard import PermittedPools, PoolLogin
@@ -99,15 +108,7 @@ class WhatsminerV2:
         model = parse.model_text(documents)
         if model is None and reading.mac is None and reading.firmware_version is None:
             raise first or Malformed(self.endpoint.address, "no reply names model, MAC or firmware")
-        return Identity(
-            family=FAMILY,
-            vendor=field.VENDOR,
-            firmware=field.FIRMWARE,
-            firmware_version=reading.firmware_version,
-            model=model,
-            mac=reading.mac,
-            serial=reading.serial,
-        )
+        return Identity.of(FAMILY, reading, model)
 
     async def read(self) -> Reading:
         """Read once: two requests or fewer, more after the first call and after a failure.
@@ -213,7 +214,7 @@ class WhatsminerV2:
         ack_s = _SHORT_ACK_S if step.verb in (Verb.MODE, Verb.POWER_OFF) else _ACK_S
         ack_s = min(ack_s, self.endpoint.write_deadline_s / 4.0)
         answer = await self._session.write(command, parameters, budget, ack_s)
-        self._remember(step, answer)
+        self._percent = percent_after(step, answer, self._percent)
         self._slow.make_due("status")
         return answer, json.dumps({"cmd": command, **parameters})
 
@@ -378,12 +379,6 @@ class WhatsminerV2:
             merged["pools"] = parse.without_counts(merged["pools"])
         reading = parse.reading_of(merged, self.endpoint.address)
         return replace(reading, observed_at=self._clock.now())
-
-    def _remember(self, step: Step, answer: bool | None) -> None:
-        if step.verb in (Verb.PERCENT, Verb.FAST_PERCENT):
-            self._percent = float(step.value) if isinstance(step.value, int) else None
-        elif answer:
-            self._percent = 100.0 if step.verb is Verb.FULL_POWER else None
 
     def _failed(self, command: str, *, unsupported: bool) -> None:
         if command in _PERIODS_S:

@@ -6,15 +6,12 @@ A poll is two frames over one connection, the second for the slow fact that is m
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.clock import Clock
 from agent.devices.device import (
     Applied,
     Capabilities,
-    Credentials,
     Endpoint,
     Identity,
     PoolsApplied,
@@ -25,14 +22,15 @@ from agent.devices.slow_facts import SlowFacts
 from agent.devices.whatsminer import fields as field
 from agent.devices.whatsminer import parse_v3 as parse
 from agent.devices.whatsminer.envelope import REMEDY, Document, process_is_down
-from agent.devices.whatsminer.line import FrameLine, write
+from agent.devices.whatsminer.line import FrameLine
 from agent.devices.whatsminer.parse_v2 import without_counts
 from agent.devices.whatsminer.parse_v3 import INFO, SETTING, STATUS, Sections, decode
-from agent.devices.whatsminer.pools import listed, same_pools
-from agent.devices.whatsminer.session import NoFreeToken, V2Session
-from agent.devices.whatsminer.v2 import MODES, WhatsminerV2
+from agent.devices.whatsminer.pools import same_pools
+from agent.devices.whatsminer.session import V2Session
+from agent.devices.whatsminer.v2 import MODES
 from agent.devices.whatsminer.wire import Budget
-from agent.devices.whatsminer.writes import State, Step, Verb, carry_out, governing, plan, shown
+from agent.devices.whatsminer.writer_v3 import WriterV3
+from agent.devices.whatsminer.writes import State, carry_out, governing, plan, shown
 from agent.errors import (
     DeviceError,
     Malformed,
@@ -43,14 +41,13 @@ from agent.errors import (
     WriteDisabled,
 )
 from agent.hardware.bounds import PermittedSetting
-from agent.pools.guard import PermittedPools, PoolLogin
+from agent.pools.guard import PermittedPools
 from agent.reading import Pool, Reading
 from agent.setting import Knob
 
-__all__ = ["WhatsminerV3", "capture", "commands_of", "decode"]
+__all__ = ["WhatsminerV3", "capture", "decode"]
 
 FAMILY = "whatsminer-v3"
-DEFAULT_LOGIN = Credentials("super", "super")
 _SECTIONS = ("network", "system", "miner", "power", "error-code")
 _PERIODS_S = {
     "setting": 120.0,
@@ -61,7 +58,6 @@ _PERIODS_S = {
     "system": 900.0,
     "pools": 900.0,
 }
-_V2_BUDGET_S = 15.0
 _SHARES_S = 3.0
 
 
@@ -78,15 +74,12 @@ class WhatsminerV3:
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
         self.endpoint = endpoint
         self._clock = clock
-        self._login = endpoint.credentials or DEFAULT_LOGIN
-        self._v2 = WhatsminerV2(endpoint, clock)
-        self._by_v2: bool | None = None
+        self._writer = WriterV3(endpoint, clock)
         self._slow = SlowFacts(_PERIODS_S)
         self._whole_info = True
         self._joins: bool | None = None
         self._known = False
         self._mac: str | None = None
-        self._percent: float | None = None
 
     async def identify(self) -> Identity:
         """Ask for network, system and miner; one request on most firmware.
@@ -95,7 +88,7 @@ class WhatsminerV3:
             DeviceError: unreachable, or nothing that a Whatsminer would answer.
         """
         self._relearn()
-        self._by_v2 = None
+        self._writer.relearn()
         budget = self._budget(self.endpoint.deadline_s)
         async with FrameLine(self.endpoint, budget) as line:
             sections = await self._info(line, ("network", "system", "miner"))
@@ -103,15 +96,7 @@ class WhatsminerV3:
         model = field.model_text(parse.section(sections, "miner").get("type"))
         if model is None and reading.mac is None and reading.firmware_version is None:
             raise Malformed(self.endpoint.address, f"{INFO}: neither model, MAC nor firmware is named")
-        return Identity(
-            family=FAMILY,
-            vendor=field.VENDOR,
-            firmware=field.FIRMWARE,
-            firmware_version=reading.firmware_version,
-            model=model,
-            mac=reading.mac,
-            serial=reading.serial,
-        )
+        return Identity.of(FAMILY, reading, model)
 
     async def read(self) -> Reading:
         """Read once: two requests or fewer, more after the first call and after a failure.
@@ -165,7 +150,7 @@ class WhatsminerV3:
         switch = parse.write_switch(sections)
         if switch is False:
             raise WriteDisabled(address, f"apiswitch is 0; {REMEDY}")
-        acknowledged, sent = await carry_out(steps, lambda step: self._send(step, switch, budget))
+        acknowledged, sent = await carry_out(steps, lambda step: self._writer.send(step, switch, budget))
         self._slow.make_due("setting")
         self._slow.make_due("miner")
         readback = None
@@ -192,7 +177,7 @@ class WhatsminerV3:
             return PoolsApplied(None, already_set=True, before=before, readback=before)
         if switch is False:
             raise WriteDisabled(self.endpoint.address, f"apiswitch is 0; {REMEDY}")
-        acknowledged = await self._send_pools(pools.pools, switch, budget)
+        acknowledged = await self._writer.send_pools(pools.pools, switch, budget)
         self._slow.make_due("pools")
         self._slow.drop("shares")
         after: tuple[Pool, ...] | None = None
@@ -209,27 +194,6 @@ class WhatsminerV3:
         if found is None:
             raise Malformed(self.endpoint.address, "pools: no list of pools came; nothing is written")
         return found, parse.write_switch(sections)
-
-    async def _send_pools(
-        self, pools: Sequence[PoolLogin], switch: bool | None, budget: Budget
-    ) -> bool | None:
-        if self._by_v2 is not False:
-            try:
-                part = Budget(self.endpoint.address, budget.left(_V2_BUDGET_S))
-                acknowledged = await self._v2.send_pools(pools, part)
-            except NoFreeToken:
-                # Tokens run out in half an hour; until then this one command goes by v3.
-                pass
-            except Refused:
-                raise
-            except DeviceError:
-                # Each of these was raised before the command could be carried out.
-                self._by_v2 = False
-            else:
-                self._by_v2 = True
-                return acknowledged
-        request = ("set.miner.pools", listed(pools))
-        return await write(self.endpoint, self._clock, self._login, request, switch, budget, sealed=True)
 
     async def _read(self, budget: Budget, again: bool = True) -> Reading:
         if not self._known:
@@ -263,7 +227,7 @@ class WhatsminerV3:
         swapped = mac is not None and self._mac is not None and mac != self._mac
         self._mac = mac or self._mac
         if swapped and again:
-            self._known, self._percent = False, None
+            self._known, self._writer.percent = False, None
             return await self._read(budget, again=False)
         return self._reading(sections, shares)
 
@@ -374,7 +338,7 @@ class WhatsminerV3:
     def _state(self, sections: Sections, *, remembered: bool) -> State:
         setting = parse.section(sections, "setting")
         reading = parse.reading_of(sections, None, None)
-        percent = self._percent if remembered else None
+        percent = self._writer.percent if remembered else None
         if "power-percent" in setting:
             percent = 100.0 if reading.power_percent is None else reading.power_percent
         return State(
@@ -384,35 +348,6 @@ class WhatsminerV3:
             percent=percent,
             frequency_percent=parse.frequency_percent(setting),
         )
-
-    async def _send(self, step: Step, switch: bool | None, budget: Budget) -> tuple[bool | None, str]:
-        """Send one step, by v2 where it is to be had. Returns the answer and the words for the journal."""
-        answer: bool | None
-        if self._by_v2 is not False:
-            try:
-                part = Budget(self.endpoint.address, budget.left(_V2_BUDGET_S))
-                answer, words = await self._v2.send(step, part)
-                self._by_v2 = True
-                self._remember(step, answer)
-                return answer, words
-            except NoFreeToken:
-                # Tokens run out in half an hour; until then this one command goes by v3.
-                pass
-            except Refused:
-                raise
-            except DeviceError:
-                # Each of these was raised before the command could be carried out.
-                self._by_v2 = False
-        native, param = commands_of(step)
-        answer = await write(self.endpoint, self._clock, self._login, (native, param), switch, budget)
-        self._remember(step, answer)
-        return answer, json.dumps({"cmd": native, "param": param})
-
-    def _remember(self, step: Step, answer: bool | None) -> None:
-        if step.verb in (Verb.PERCENT, Verb.FAST_PERCENT):
-            self._percent = float(step.value) if isinstance(step.value, int) else None
-        elif answer:
-            self._percent = 100.0 if step.verb is Verb.FULL_POWER else None
 
     def _relearn(self) -> None:
         self._slow.clear()
@@ -447,18 +382,3 @@ async def capture(endpoint: Endpoint, clock: Clock) -> dict[str, bytes]:
         budget = Budget(endpoint.address, endpoint.deadline_s)
         replies["pools.json"] = redact(await shares.ask("pools", budget, _SHARES_S))
     return replies
-
-
-def commands_of(step: Step) -> tuple[str, object]:
-    """The v3 command of one step and its param."""
-    if step.verb in (Verb.POWER_ON, Verb.POWER_OFF):
-        return "set.miner.service", "start" if step.verb is Verb.POWER_ON else "stop"
-    if step.verb is Verb.MODE:
-        return "set.miner.power_mode", step.value
-    if step.verb is Verb.LIMIT:
-        return "set.miner.power_limit", step.value
-    if step.verb is Verb.FREQUENCY:
-        return "set.miner.target_freq", step.value
-    percent = 100 if step.verb is Verb.FULL_POWER else step.value
-    speed = "fast" if step.verb is Verb.FAST_PERCENT else "normal"
-    return "set.miner.power_percent", {"percent": str(percent), "mode": speed}

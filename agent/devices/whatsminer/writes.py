@@ -117,6 +117,20 @@ def shown(state: State, knob: Knob) -> Setting | None:
     return Setting(knob, found) if found is not None else None
 
 
+def percent_after(step: Step, acknowledged: bool | None, before: float | None) -> float | None:
+    """The power percentage known to be in force once `step` was sent, for firmware that never tells it.
+
+    Args:
+        acknowledged: the miner's answer, None where none came.
+        before: what was known until then.
+    """
+    if step.verb in (Verb.PERCENT, Verb.FAST_PERCENT):
+        return float(step.value) if isinstance(step.value, int) else None
+    if acknowledged:
+        return _FULL_PERCENT if step.verb is Verb.FULL_POWER else None
+    return before
+
+
 async def carry_out(
     steps: Sequence[Step], send: Callable[[Step], Awaitable[tuple[bool | None, str]]]
 ) -> tuple[bool | None, str]:

@@ -14,6 +14,7 @@ from simulator.peers.antminer.api import AntminerApi
 from simulator.peers.antminer.conf import MinerConf, answer
 from simulator.peers.antminer.layouts import Json
 from simulator.peers.digest import DigestGate
+from simulator.peers.faults import Faults
 from simulator.peers.http import Request, Response, html_page, serve_connection
 from simulator.peers.listener import Hangup, compact
 from simulator.peers.surface import Surface
@@ -23,7 +24,7 @@ SERVER = "lighttpd/1.4.32"
 FACTORY_USER = "root"
 FACTORY_PASSWORD = "root"  # noqa: S105 - the published factory default that the simulated miner has
 HASHRATE_PERCENT_RANGE = ("65", "100")
-_PREFIX = "/cgi-bin/"
+PREFIX = "/cgi-bin/"
 _PROXIED = {
     "stats.cgi": "stats",
     "summary.cgi": "summary",
@@ -31,6 +32,26 @@ _PROXIED = {
     "chart.cgi": "rate",
     "warning.cgi": "warning",
 }
+
+
+def answered_at_the_door(
+    request: Request, state: MachineState, gate: DigestGate, faults: Faults
+) -> Response | None:
+    """What the web server says before any script runs: login, start page, no such page; None lets it through.
+
+    Raises:
+        Hangup: the control board is down.
+    """
+    if not state.ports_open:
+        raise Hangup
+    if faults.login_loop:
+        return gate.challenge(state.now)
+    refusal = gate.check(request, state.now, single_use=faults.stale_nonce)
+    if refusal is not None:
+        return refusal
+    if request.path == "/":
+        return html_page(200)
+    return None if request.path.startswith(PREFIX) else html_page(404)
 
 
 class AntminerWeb:
@@ -66,19 +87,11 @@ class AntminerWeb:
             Hangup: the control board is down.
         """
         state = self._surface.state()
-        if not state.ports_open:
-            raise Hangup
         faults = self._surface.faults
-        if faults.login_loop:
-            return self._gate.challenge(state.now)
-        refusal = self._gate.check(request, state.now, single_use=faults.stale_nonce)
-        if refusal is not None:
-            return refusal
-        if request.path == "/":
-            return html_page(200)
-        if not request.path.startswith(_PREFIX):
-            return html_page(404)
-        page = request.path.removeprefix(_PREFIX)
+        answered = answered_at_the_door(request, state, self._gate, faults)
+        if answered is not None:
+            return answered
+        page = request.path.removeprefix(PREFIX)
         if page == "get_miner_conf.cgi" and faults.http_500_on_conf:
             return html_page(500)
         if page == "reboot.cgi" and request.method in ("GET", "POST"):

@@ -7,14 +7,20 @@ from collections.abc import Callable
 
 from simulator.machine import MachineState
 from simulator.peers.antminer.layouts import Json, is_silent, legacy_pools
-from simulator.peers.antminer.web import FACTORY_PASSWORD, FACTORY_USER, REALM, SERVER
+from simulator.peers.antminer.web import (
+    FACTORY_PASSWORD,
+    FACTORY_USER,
+    PREFIX,
+    REALM,
+    SERVER,
+    answered_at_the_door,
+)
 from simulator.peers.antminer_old.api import OldApi
 from simulator.peers.antminer_old.unit import OldUnit
 from simulator.peers.digest import DigestGate
 from simulator.peers.http import Request, Response, html_page, serve_connection
-from simulator.peers.listener import Hangup, compact
+from simulator.peers.listener import compact
 
-_PREFIX = "/cgi-bin/"
 _PRINTED = {"miner_stats.cgi": "stats", "miner_summary.cgi": "summary", "miner_pools.cgi": "pools"}
 _STATUS_PAGE = (
     b"<!DOCTYPE html>\n<html>\n<head><title>Ant Miner</title></head>\n"
@@ -65,21 +71,13 @@ class OldWeb:
             Hangup: the control board is down.
         """
         state = self._surface.state()
-        if not state.ports_open:
-            raise Hangup
         faults = self._surface.faults
-        if faults.login_loop:
-            return self._gate.challenge(state.now)
-        refusal = self._gate.check(request, state.now, single_use=faults.stale_nonce)
-        if refusal is not None:
-            return refusal
-        if request.path == "/":
-            return html_page(200)
-        if not request.path.startswith(_PREFIX):
-            return html_page(404)
+        answered = answered_at_the_door(request, state, self._gate, faults)
+        if answered is not None:
+            return answered
         if request.method not in ("GET", "POST"):
             return html_page(405)
-        page = request.path.removeprefix(_PREFIX)
+        page = request.path.removeprefix(PREFIX)
         if page == "get_miner_conf.cgi":
             return html_page(500) if faults.http_500_on_conf else self._printed(self._unit.conf_text())
         if page in _PRINTED:
