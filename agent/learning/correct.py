@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from agent.learning.state import UnitLearning, priors, without_bias
 from agent.learning.tuning import HASHRATE, POWER, heat_of
 from agent.models.inference import STOP_SHARE, Curves, Economics
@@ -15,7 +16,6 @@ from agent.quantiles import Z80
 
 Floats = NDArray[np.float64]
 
-_KWH_PER_W_DAY = 0.024
 # A correction beyond this says that the curve is another one altogether.
 _MOST = 0.5
 # Intervals of a unit that has just changed may be wider than the predictor's, but not without bound.
@@ -142,7 +142,7 @@ def _profit(
     """The predictor's profit plus what the corrections earn and cost, with intervals scaled alike."""
     hashprice, price, hold_h = economics.columns(len(rate))
     lost = np.clip(lost_h / hold_h[:, None], 0.0, 1.0)
-    worth, cost = hashprice[:, None] * (1.0 - lost), (price * _KWH_PER_W_DAY)[:, None]
+    worth, cost = hashprice[:, None] * (1.0 - lost), (price * KWH_PER_W_DAY)[:, None]
     gain = worth * (rate[:, :, 1] - old.hashrate_ths[:, :, 1]) - cost * (
         power[:, :, 1] - old.power_w[:, :, 1]
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from agent.features.inputs import nominal_hashrate_share
 from agent.quantiles import Z80
 
@@ -35,7 +36,6 @@ _FREE_SLOTS = 6.0
 # What is off by less than this is weather and noise.
 LEAST_FALL = 0.03
 LASTING_DAYS = 3.0
-_KWH_PER_W_DAY = 0.024
 # Intake moves power by about this much per degree, and summer is no defect.
 _POWER_PER_C = 0.002
 _WILDEST = 1.0
@@ -190,7 +190,7 @@ def declines(
         slack = Z80 * float(
             np.hypot(
                 hashprice_usd_per_ths_day[1] * hashrate_ths[row] * deviations[0],
-                price_usd_per_kwh[1] * _KWH_PER_W_DAY * watts * deviations[1],
+                price_usd_per_kwh[1] * KWH_PER_W_DAY * watts * deviations[1],
             )
         )
         low = gains[1] - float(np.hypot(gains[1] - gains[0], slack))
@@ -216,7 +216,7 @@ def _gain(
     price: tuple[float, float, float],
 ) -> tuple[float, float, float]:
     more = rate * float(np.expm1(-off_rate))
-    less = watts * -float(np.expm1(-off_power)) * _KWH_PER_W_DAY
+    less = watts * -float(np.expm1(-off_power)) * KWH_PER_W_DAY
     middle = hashprice[1] * more + price[1] * less
     spans = [
         float(np.hypot((h - hashprice[1]) * more, (p - price[1]) * less))

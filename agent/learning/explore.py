@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from agent.learning.config import ExploreConfig
 from agent.learning.correct import rest_variance
 from agent.learning.state import UnitLearning, priors
@@ -21,7 +22,6 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
-_KWH_PER_W_DAY = 0.024
 # What knowing is worth is an estimate; it must be this much more than what trying costs.
 _MARGIN = 2.0
 
@@ -107,7 +107,7 @@ def probes(
     share = shares[rows]
     here = share[at, own]
     revenue = terms.hashprice_usd_per_ths_day * curves.hashrate_ths[rows, :, 1]
-    energy = terms.price_usd_per_kwh * _KWH_PER_W_DAY * curves.power_w[rows, :, 1]
+    energy = terms.price_usd_per_kwh * KWH_PER_W_DAY * curves.power_w[rows, :, 1]
     value = revenue - energy
     gap = value[at, own][:, None] - value
     near = (

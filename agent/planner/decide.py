@@ -14,6 +14,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from agent.planner.allot import Allotment, allot
 from agent.planner.allowed import Allowed
 from agent.planner.binds import limit_behind
@@ -33,7 +34,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 _DAY_H = 24.0
-_KWH_PER_W_DAY = 0.024
 
 
 def decide(fleet: Fleet, horizon: Horizon, limits: Limits) -> Plan:
@@ -166,7 +166,7 @@ def _moves_now(case: _Case, best: _Best) -> _Now:
     worth = np.where(open_to & np.isfinite(worth), worth, np.nan)
     if best.price is not None:
         # The limits of this step take the place of their price.
-        worth += best.price[:, 0][:, None] * case.shared.power_w * _KWH_PER_W_DAY
+        worth += best.price[:, 0][:, None] * case.shared.power_w * KWH_PER_W_DAY
     worth[~allowed.free] = np.nan
     # Where a limit cannot be kept with changes that pay: what holds and wear budgets allow, then all that
     # the hardware permits.

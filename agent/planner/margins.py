@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.energy import KWH_PER_W_DAY
 from agent.models.inference import Curves
 from agent.quantiles import Z80
 
 Floats = NDArray[np.float64]
-_KWH_PER_W_DAY = 0.024
 _LEAST_PAID = 0.5
 # After so many hours an error of a forecast electricity price has faded to a third, as on recorded markets.
 _ERROR_FADES_H = 6.0
@@ -114,7 +114,7 @@ class Margins:
         hashprice = np.asarray(hashprice_usd_per_ths_day, dtype=np.float64).reshape(-1, 1)
         price = np.asarray(price_usd_per_kwh, dtype=np.float64).reshape(-1, 1)
         self.power_w = power[:, :, 1]
-        energy = price * _KWH_PER_W_DAY * power[:, :, 1]
+        energy = price * KWH_PER_W_DAY * power[:, :, 1]
         with np.errstate(divide="ignore", invalid="ignore"):
             paid = (curves.profit_usd_per_day[:, :, 1] + energy) / (hashprice * rate[:, :, 1])
             # Without a hashprice nothing tells the paid share; then all of the rate counts.
@@ -144,7 +144,7 @@ class Margins:
             return table if column is None else table[rows, column][:, None]
 
         revenue = hashprice * of(self.rate_ths)
-        energy = price * _KWH_PER_W_DAY * of(self.power_w)
+        energy = price * KWH_PER_W_DAY * of(self.power_w)
         half = _joint(revenue * of(self._rate_half), energy * of(self._power_half), of(self._cross))
         middle = revenue - energy
         low, high = middle - half * of(self._below), middle + half * of(self._above)
@@ -174,7 +174,7 @@ class Margins:
         if over is not None:
             rows = np.arange(len(rate))
             rate, power = rate - rate[rows, over][:, None], power - power[rows, over][:, None]
-        return np.asarray(np.hypot(hashprice * rate, price * _KWH_PER_W_DAY * power))
+        return np.asarray(np.hypot(hashprice * rate, price * KWH_PER_W_DAY * power))
 
     def _together(self, revenue: Floats, energy: Floats, half: Floats) -> Floats:
         """[N,K] correlation of the errors of rate and power that makes the interval `half` wide."""
