@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from simulator.backtest.market import MarketPlan  # noqa: E402
-from simulator.backtest.run import CAUSES, Setup, run_backtest  # noqa: E402
+from simulator.backtest.run import run_backtest  # noqa: E402
+from simulator.backtest.setup import CAUSES, Setup  # noqa: E402
 
 # By zone: time zone of its market, whose weather, how far prices are known, and the hold in hours. Where a
 # spike comes unannounced, a unit that is held runs through it: docs/backtest.md.

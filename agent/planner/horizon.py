@@ -19,7 +19,7 @@ _KW_PER_W = 0.001
 # Values closer than this are one and the same; then nothing is changed.
 _TIE_USD = 1e-9
 # Steps x miners x candidates that are worked on at once.
-_CELLS = 400_000
+_CELLS = 150_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from rich.table import Table
 from agent.errors import InputError
 from simulator.backtest.market import STEPS_S, Horizon, MarketPlan
 from simulator.backtest.report import write_report
-from simulator.backtest.run import CAUSES, POLICIES, Setup, run_backtest
+from simulator.backtest.run import run_backtest
+from simulator.backtest.setup import CAUSES, POLICIES, Setup
 from simulator.weather import constant
 
 _HORIZONS: dict[str, Horizon] = {"day-ahead": "day-ahead", "none": "none"}
@@ -100,6 +101,10 @@ def backtest(
     wear_sweep: Annotated[
         str | None, typer.Option(help="Wear budgets to compare, for example 0,1,2,4,8.")
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Run at most so many policies at a time; default one per core."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
 ) -> None:
     """What each way of running a farm would have earned on recorded prices, against the best possible.
@@ -143,6 +148,7 @@ def backtest(
         metered=metered,
         causes=CAUSES if causes else (),
         wear_sweep=_budgets(wear_sweep),
+        processes=processes,
     )
     result = _with_bar(setup)
     try:

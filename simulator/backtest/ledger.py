@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _CELLS = 4_000_000
+_TICK_EVERY = 24
 LIMITS = ("bounds", "hold", "restarts", "chip temperature", "unknown price")
 
 
@@ -123,7 +124,7 @@ def go(scene: Scene, policy: Policy, tick: Callable[[int], None] = lambda _: Non
             now.used = now.used + (moves & restarts)
         path[:, step] = now.at
         now.held = np.maximum(now.held - 1, 0)
-        if step % 200 == 199:
+        if step % _TICK_EVERY == 0:
             tick(step + 1)
     tick(grid.steps)
     return Run(path.astype(np.int64), dict(refused))

@@ -7,20 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.backtest.ledger import Books, Standing
-from simulator.backtest.planned import Planned
+from agent.models.inference import Curves
+from simulator.backtest.ledger import Books
 from simulator.backtest.scene import Scene
 
-Ints = NDArray[np.int64]
 _DOTS = 600
 _UNITS = 6
 _OURS = "hashmargin"
 
 
-def plots_of(
-    scene: Scene, books: dict[str, Books], paths: dict[str, Ints], ours: Planned | None
-) -> dict[str, Any]:
-    """Everything that the report draws."""
+def plots_of(scene: Scene, books: dict[str, Books], believed: Curves | None) -> dict[str, Any]:
+    """Everything that the report draws.
+
+    Args:
+        books: by policy.
+        believed: curves of ours at the end.
+    """
     shown = _OURS if _OURS in books else next(iter(books))
     return {
         "days": [str(day) for day in _days(scene)],
@@ -31,7 +33,7 @@ def plots_of(
         "shown": shown,
         "price_against_power": _price_against_power(scene, books[shown]),
         "setting_map": _setting_map(scene, books[shown]),
-        "curves": _curves(scene, paths.get(_OURS), ours),
+        "curves": _curves(scene, believed),
     }
 
 
@@ -65,13 +67,11 @@ def _setting_map(scene: Scene, books: Books) -> dict[str, Any]:
     }
 
 
-def _curves(scene: Scene, path: Ints | None, ours: Planned | None) -> list[dict[str, Any]]:
+def _curves(scene: Scene, believed: Curves | None) -> list[dict[str, Any]]:
     """True and believed watts over TH/s at the end, of units of different models."""
-    if ours is None or ours.beliefs is None or path is None:
+    if believed is None:
         return []
     last = scene.grid.steps - 1
-    none = np.zeros(scene.count, dtype=np.int64)
-    believed, _ = ours.beliefs.curves(last, Standing(path[:, last], none, none))
     rate, power = scene.rate_ths(last), 1000.0 * scene.power_kw(last)
     seen: set[tuple[str, str]] = set()
     out = []

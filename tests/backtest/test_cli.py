@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.cli import main
-from simulator.backtest.run import POLICIES
+from simulator.backtest.setup import POLICIES
 from tests.backtest.files import write_farm, write_market, write_prices, write_weather
 
 FIGURES = {

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from simulator.backtest.market import MarketPlan
-from simulator.backtest.run import Setup, run_backtest
+from simulator.backtest.run import run_backtest
+from simulator.backtest.setup import Setup
 from tests.backtest.files import write_farm
 
 DATA = Path(os.environ.get("HASHMARGIN_DATA", "/work/shared/data"))

@@ -14,7 +14,7 @@ from agent.cli import main
 from agent.errors import DataError
 from simulator.backtest.market import MarketPlan, lay_out
 from simulator.backtest.recorded import days_of, read_readings, recorded_farm
-from simulator.backtest.run import LAKE_POLICIES
+from simulator.backtest.setup import LAKE_POLICIES
 from simulator.history import HistoryPlan
 from simulator.history_lake import write_history
 from simulator.physics_file import default_physics
