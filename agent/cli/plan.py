@@ -185,6 +185,8 @@ def _steps_table(snapshot: Snapshot, then: Course) -> Table:
 
 def _miner_table(snapshot: Snapshot, found: Plan, row: int) -> RenderableType:
     name, reason = snapshot.miner_ids[row], snapshot.fleet.held_back[row]
+    if reason is None and snapshot.holds:
+        reason = snapshot.holds[row]
     if (found.path[row] < 0).any():
         return Text(f"{name}: no plan ({reason or 'present setting unknown'})")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", title=name)

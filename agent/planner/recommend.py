@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from agent.fleet import Unit
 from agent.money.conditions import Forecast
-from agent.planner.binds import binding_words, limit_words
+from agent.planner.binds import Lately, binding_words, limit_words
 from agent.planner.decide import Fleet, Plan
 from agent.planner.limits import Limits
 from agent.records import (
@@ -40,6 +40,7 @@ class Context:
     model_label: str
     fallback: Sequence[bool]
     feature_hash: str
+    lately: Lately | None = None
 
 
 def recommendations(
@@ -79,7 +80,7 @@ def _one(row: int, unit: Unit, fleet: Fleet, plan: Plan, limits: Limits, context
     gain = interval(plan.gain[row])
     forecast = context.forecast
     stamp = context.now.strftime("%Y%m%dT%H%M%S")
-    binds = binding_words(row, fleet, limits, plan)
+    binds = binding_words(row, fleet, limits, plan, context.lately)
     if not plan.feasible:
         binds.append(f"the cap cannot be met: least possible draw is {plan.upper_power_w / 1000.0:.1f} kW")
     return Recommendation(
@@ -149,6 +150,9 @@ def _inputs(
 ) -> dict[str, float | str | None]:
     price, hashprice = _means(row, plan, context)
     curves = fleet.curves
+    by_others = int(context.lately.restarts_by_others[row]) if context.lately is not None else 0
+    # Said only where it is so: it is no input of the common case.
+    seen = {"restarts_by_others_today": float(by_others)} if by_others else {}
     return {
         "price_usd_per_kwh": known(price),
         "price_source": context.forecast.price_source,
@@ -161,6 +165,7 @@ def _inputs(
         "predicted_power_now_w": known(float(curves.power_w[row, here, 1])),
         "predicted_hashrate_now_ths": known(float(curves.hashrate_ths[row, here, 1])),
         "restarts_left_today": float(fleet.restarts_left[row]),
+        **seen,
     }
 
 

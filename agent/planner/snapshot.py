@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -47,6 +48,7 @@ class Snapshot:
         miner_ids: in the order of the fleet.
         sources: words for where electricity price and hashprice come from.
         model: words for the predictor.
+        holds: per miner why its setting is held and until when, in words, or None.
     """
 
     at: datetime
@@ -56,6 +58,7 @@ class Snapshot:
     limits: Limits
     sources: tuple[str, str]
     model: str
+    holds: Sequence[str | None] = ()
 
 
 def pack(snapshot: Snapshot) -> bytes:
@@ -72,6 +75,7 @@ def pack(snapshot: Snapshot) -> bytes:
         "limits": {name: getattr(limits, name) for name in _LIMITS},
         "sources": snapshot.sources,
         "model": snapshot.model,
+        "holds": list(snapshot.holds),
     }
     arrays: dict[str, NDArray[Any]] = {
         "facts": np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
@@ -157,6 +161,7 @@ def _build(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
         limits=_limits(facts, arrays, count),
         sources=(str(first), str(second)),
         model=str(facts["model"]),
+        holds=tuple(facts.get("holds", ())),
     )
 
 
