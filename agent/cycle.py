@@ -252,6 +252,7 @@ class Cycle:
                     power_w=reading.power_w,
                     is_hashing=reading.is_hashing,
                     setting=self._site.setting(member, reading),
+                    power_source=reading.power_source,
                 )
                 self.actuator.observe(member.miner_id, seen)
 

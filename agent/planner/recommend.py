@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.fleet import Unit
+from agent.hardware.shares import standby_interval_w
 from agent.money.conditions import Forecast
 from agent.planner.binds import Lately, binding_words, limit_words
 from agent.planner.decide import Fleet, Plan
@@ -27,6 +28,7 @@ from agent.records import (
 from agent.setting import Knob, Setting
 
 Floats = NDArray[np.float64]
+_KWH_PER_W_DAY = 0.024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +56,24 @@ def recommendations(
     ]
 
 
-def _expected(fleet: Fleet, plan: Plan, row: int, column: int) -> Expectation:
-    """What candidate `column` of miner `row` is predicted to bring while the plan holds."""
+def _expected(fleet: Fleet, plan: Plan, row: int, column: int, context: Context) -> Expectation:
+    """What candidate `column` of miner `row` is predicted to bring while the plan holds.
+
+    Curves take the draw of a stop for certain, as no choice turns on it; a promise is kept or not by it.
+    """
     curves = fleet.curves
     temperature = curves.chip_temp_c[row, column]
+    power_w, profit = curves.power_w[row, column], plan.profit[row, column]
+    if fleet.candidates.stops[row, column]:
+        power_w = np.array(standby_interval_w(float(power_w[1])))
+        # What is drawn more is earned less.
+        cost = float(np.mean(context.forecast.cost_usd_per_kwh[: _steps_kept(row, plan, context)]))
+        profit = profit - _KWH_PER_W_DAY * cost * (power_w[::-1] - power_w[1])
     return Expectation(
         hashrate_ths=interval(curves.hashrate_ths[row, column]),
-        power_w=interval(curves.power_w[row, column]),
+        power_w=interval(power_w),
         chip_temp_c=interval(temperature) if np.isfinite(temperature).all() else None,
-        profit_usd_per_day=interval(plan.profit[row, column]),
+        profit_usd_per_day=interval(profit),
     )
 
 
@@ -96,8 +107,8 @@ def _one(row: int, unit: Unit, fleet: Fleet, plan: Plan, limits: Limits, context
         gain_usd_per_day=gain,
         current=SettingRecord.of(present),
         proposed=SettingRecord.of(target),
-        expected=_expected(fleet, plan, row, column),
-        expected_current=_expected(fleet, plan, row, here),
+        expected=_expected(fleet, plan, row, column, context),
+        expected_current=_expected(fleet, plan, row, here, context),
         settle_s=float(table.settle_s[row, column]),
         restarts_hashing=bool(table.restarts[row, column]),
         steps=_steps(
@@ -137,10 +148,10 @@ def _words(
     if table.stops[row, here]:
         return f"hashing pays again: {after / rate_after:.1f} J/TH {money}"
     if after < before:
-        saved = (before - after) * 0.024 * price
+        saved = (before - after) * _KWH_PER_W_DAY * price
         lost = (rate_before - rate_after) * hashprice
         return f"the last {before - after:.0f} W cost {saved:.2f} and earn {lost:.2f} USD/day {money}"
-    cost = (after - before) * 0.024 * price
+    cost = (after - before) * _KWH_PER_W_DAY * price
     won = (rate_after - rate_before) * hashprice
     return f"{after - before:.0f} W more earn {won:.2f} and cost {cost:.2f} USD/day {money}"
 
@@ -219,7 +230,10 @@ def _steps(unit: Unit, target: Setting, settle_s: float, *, restarts: bool) -> l
 
 def _means(row: int, plan: Plan, context: Context) -> tuple[float, float]:
     """Mean price and hashprice over the hours that the plan keeps what it chose."""
-    forecast = context.forecast
-    steps = max(1, round(float(plan.lasts_h[row]) / forecast.step_h))
+    forecast, steps = context.forecast, _steps_kept(row, plan, context)
     price = float(np.mean(forecast.price_usd_per_kwh[:steps]))
     return price, float(np.mean(forecast.hashprice_usd_per_ths_day[:steps]))
+
+
+def _steps_kept(row: int, plan: Plan, context: Context) -> int:
+    return max(1, round(float(plan.lasts_h[row]) / context.forecast.step_h))
