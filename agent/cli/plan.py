@@ -113,7 +113,7 @@ def _head(snapshot: Snapshot, found: Plan, then: Course, before: Course | None, 
 
 
 def _kept_to(snapshot: Snapshot, found: Plan) -> Text:
-    """Which limit cannot be kept in a later step, and where the plan stays because of the month's peak."""
+    """Which limit cannot be kept in a later step, and what the month's peak costs and holds back."""
     out, site = Text(), snapshot.limits.site
     late = [(at, place) for at, place in zip(_times(snapshot), found.unmet, strict=True) if place is not None]
     if late and found.feasible:
@@ -121,6 +121,8 @@ def _kept_to(snapshot: Snapshot, found: Plan) -> Text:
         out.append(
             f"\nfrom {at:%a %H:%M} the cap of {place} cannot be kept in {len(late)} steps", style="red"
         )
+    if snapshot.charge is not None:
+        out.append(f"\n{snapshot.charge.words}", style="dim")
     if site is not None and np.isfinite(site.peak_w):
         out.append(
             f"\nkept below {site.peak_w / 1000.0:,.1f} kW for the charge on the month's peak", style="dim"
@@ -230,6 +232,7 @@ def _document(snapshot: Snapshot, found: Plan, then: Course, row: int | None) ->
         "feasible": found.feasible,
         "unmet": list(found.unmet),
         "peak_w": site.peak_w if (site := snapshot.limits.site) and np.isfinite(site.peak_w) else None,
+        "demand_charge": _charge(snapshot),
         "left_out": found.left_out,
         "model": snapshot.model,
         "steps": steps,
@@ -241,6 +244,18 @@ def _document(snapshot: Snapshot, found: Plan, then: Course, row: int | None) ->
             "settings": [settings[int(k)].to_dict() for k in found.path[row]],
         }
     return document
+
+
+def _charge(snapshot: Snapshot) -> dict[str, Any] | None:
+    charge = snapshot.charge
+    if charge is None:
+        return None
+    return {
+        "peak_w": charge.peak_w,
+        "reached_at": charge.reached_at.isoformat() if charge.reached_at is not None else None,
+        "usd_per_kw_month": 1000.0 * charge.usd_per_w,
+        "usd_so_far": charge.peak_w * charge.usd_per_w,
+    }
 
 
 def _times(snapshot: Snapshot) -> list[datetime]:

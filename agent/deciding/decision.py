@@ -186,6 +186,7 @@ async def decision_round(
         sources=(forecast.price_source, forecast.hashprice_source),
         model=predictor.label,
         holds=lately.holds,
+        charge=charge,
     )
     return Round(now, table, curves, plan, tuple(found), shown, snapshot)
 

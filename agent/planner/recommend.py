@@ -59,7 +59,7 @@ def recommendations(
 def _expected(fleet: Fleet, plan: Plan, row: int, column: int, context: Context) -> Expectation:
     """What candidate `column` of miner `row` is predicted to bring while the plan holds.
 
-    Curves take the draw of a stop for certain, as no choice turns on it; a promise is kept or not by it.
+    Curves take the draw of a stop for certain, as hardly a choice turns on it; a promise is judged by it.
     """
     curves = fleet.curves
     temperature = curves.chip_temp_c[row, column]

@@ -23,6 +23,7 @@ from agent.planner.circuits import PowerTree
 from agent.planner.decide import Fleet
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
+from agent.planner.peak import PeakCharge
 from agent.setting import Setting
 
 # Of the store's states.
@@ -49,6 +50,7 @@ class Snapshot:
         sources: words for where electricity price and hashprice come from.
         model: words for the predictor.
         holds: per miner why its setting is held and until when, in words, or None.
+        charge: what the peak of the month costs, None where nothing is charged for it.
     """
 
     at: datetime
@@ -59,6 +61,7 @@ class Snapshot:
     sources: tuple[str, str]
     model: str
     holds: Sequence[str | None] = ()
+    charge: PeakCharge | None = None
 
 
 def pack(snapshot: Snapshot) -> bytes:
@@ -76,6 +79,7 @@ def pack(snapshot: Snapshot) -> bytes:
         "sources": snapshot.sources,
         "model": snapshot.model,
         "holds": list(snapshot.holds),
+        "charge": _charge_facts(snapshot.charge),
     }
     arrays: dict[str, NDArray[Any]] = {
         "facts": np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
@@ -162,6 +166,7 @@ def _build(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
         sources=(str(first), str(second)),
         model=str(facts["model"]),
         holds=tuple(facts.get("holds", ())),
+        charge=_charge(facts.get("charge")),
     )
 
 
@@ -184,6 +189,21 @@ def _limits(facts: dict[str, Any], arrays: dict[str, NDArray[Any]], count: int) 
         **{name: arrays[f"site_{name}"] for name in _SITE},
     )
     return replace(plain, site=site)
+
+
+def _charge_facts(charge: PeakCharge | None) -> list[Any] | None:
+    if charge is None:
+        return None
+    reached = charge.reached_at.isoformat() if charge.reached_at is not None else None
+    return [charge.peak_w, charge.usd_per_w, charge.month_left_h, reached]
+
+
+def _charge(facts: list[Any] | None) -> PeakCharge | None:
+    if facts is None:
+        return None
+    peak_w, usd_per_w, left_h, reached = facts
+    at = datetime.fromisoformat(reached) if reached is not None else None
+    return PeakCharge(float(peak_w), float(usd_per_w), float(left_h), at)
 
 
 def _expect(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> None:
