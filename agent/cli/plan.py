@@ -15,9 +15,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.stored import site_store
+from agent.cli.miner_names import find_miner
+from agent.cli.stored import site_and_store
 from agent.cli.tables import console_for, short
-from agent.errors import InputError, StoreError
+from agent.errors import StoreError
 from agent.planner.decide import Plan, decide
 from agent.planner.preview import Course, course, what_if
 from agent.planner.snapshot import ROUND_STATE, Snapshot, unpack
@@ -45,7 +46,9 @@ def plan(
             "(USD/PH/day), cap=400 (kW), hold=4 (h), gain=0.1, restarts=1. May be given several times.",
         ),
     ] = None,
-    miner: Annotated[str | None, typer.Option(help="Show the settings planned for one miner.")] = None,
+    miner: Annotated[
+        str | None, typer.Option(help="Show the settings planned for one miner: its id, MAC or address.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show the plan of the last decision: power, hashing and money of every step, as a plot and a table.
@@ -54,8 +57,8 @@ def plan(
 
     Example: [bold]hashmargin plan --config site.yaml --what-if price=0.09[/bold]
     """
-    with site_store(config) as store:
-        stored = store.state(ROUND_STATE)
+    with site_and_store(config) as (site, store):
+        stored, summary = store.state(ROUND_STATE), store.latest_summary() if miner is not None else None
     if stored is None:
         raise StoreError("no decision has been made yet; is the agent running?")
     before = unpack(stored)
@@ -64,7 +67,9 @@ def plan(
     found = decide(snapshot.fleet, snapshot.horizon, snapshot.limits) if what_if_ else base
     if not len(snapshot.horizon.known()):
         raise StoreError(f"prices are not known at {before.at:%Y-%m-%d %H:%M} UTC ({before.sources[0]})")
-    row = _row_of(snapshot, miner) if miner is not None else None
+    row = None
+    if miner is not None:
+        row = snapshot.miner_ids.index(find_miner(miner, site, summary, snapshot.miner_ids))
     then, now = course(snapshot.fleet, snapshot.horizon, found), course(before.fleet, before.horizon, base)
     if json_:
         typer.echo(json.dumps(_document(snapshot, found, then, row), indent=2))
@@ -75,16 +80,6 @@ def plan(
     else:
         parts += [_plot(snapshot, then), _steps_table(snapshot, then)]
     console_for(sys.stdout.isatty()).print(Group(*parts))
-
-
-def _row_of(snapshot: Snapshot, miner: str) -> int:
-    wanted = miner.strip().lower()
-    names = [name.lower() for name in snapshot.miner_ids]
-    if wanted not in names:
-        near = [name for name in snapshot.miner_ids if wanted in name.lower()][:5]
-        hint = f"; near: {', '.join(near)}" if near else "; `hashmargin status` lists them"
-        raise InputError(f"--miner {miner!r} is not a miner of this site{hint}")
-    return names.index(wanted)
 
 
 def _head(snapshot: Snapshot, found: Plan, then: Course, before: Course | None, changes: list[str]) -> Text:

@@ -159,8 +159,30 @@ def test_the_command_shows_every_step_and_the_money(site: Path) -> None:
     assert [step["stopped"] for step in document["steps"]] == [1, 1, 1, 1]
     code, text = run("plan", "--config", str(site), "--miner", "M-1")
     assert "67" in text and "stop" not in text.split("m-1")[0]
-    code, text = run("plan", "--config", str(site), "--miner", "x")
-    assert code != 0 and "not a miner of this site" in text
+
+
+@pytest.mark.parametrize("name", ["m-1", "M-1", " 127.0.0.9 "])
+def test_one_miner_is_shown_by_id_or_address(site: Path, name: str) -> None:
+    code, text = run("plan", "--config", str(site), "--miner", name, "--json")
+    assert code == 0
+    assert json.loads(text)["miner"]["miner_id"] == "m-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("m-2", "did you mean m-1?"),
+        ("127.0.0.8", "did you mean 127.0.0.9?"),
+        ("127", "did you mean 127.0.0.9?"),
+        ("container", "ids, MACs and addresses are searched"),
+    ],
+)
+def test_a_name_that_no_miner_goes_by_is_answered_with_those_near_it(
+    site: Path, name: str, hint: str
+) -> None:
+    code, text = run("plan", "--config", str(site), "--miner", name)
+    assert code != 0
+    assert f"--miner {name}: no miner of the site goes by this; {hint}" in text
 
 
 CET = ZoneInfo("Europe/Berlin")
