@@ -64,9 +64,7 @@ def _names(site: SiteConfig, summary: Summary | None, among: Iterable[str]) -> d
         add([name.lower() for name in (miner.id, miner.mac, miner.address) if name is not None], [])
     for line in summary.miners if summary is not None else ():
         name, address = line.miner_id.lower(), line.address.lower()
-        # Of a miner that has only its address in the file the agent has read the MAC.
-        nameless = names[address] if names.get(address) == [address] else []
-        add([name, address], names.get(name, nameless))
+        add([name, address], names.get(name, []))
     for one in among:
         if one.lower() not in names:
             add([one.lower()], [])

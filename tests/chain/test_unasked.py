@@ -50,14 +50,13 @@ def left(parts: Chain) -> list[int]:
     return list(map(int, parts.cycle._round.snapshot.fleet.restarts_left))
 
 
-async def act_on(parts: Chain, one: Recommendation, setting: str) -> None:
-    """Have the agent make a change, and judge it."""
+async def transmit(parts: Chain, one: Recommendation, setting: str) -> None:
+    """Have the agent make a change."""
     proposed = SettingRecord.of(Setting.parse(setting))
     update: dict[str, Any] = {"id": setting.replace("=", "-"), "proposed": proposed}
     update |= {"expected": one.expected_current, "settle_s": 600.0, "restarts_hashing": True}
     [act] = parts.cycle.actuator.begin([one.model_copy(update=update)])
     await parts.cycle.actuator.transmit(act)
-    await settle(parts, cycles=400)
 
 
 @pytest.mark.parametrize("how", ["restart_mining", "reboot"])
@@ -145,11 +144,33 @@ async def test_a_change_by_the_agent_that_restarts_the_miner_counts_once(tmp_pat
         await parts.run(3)
         assert left(parts) == [4]
         (one,) = parts.proposed()
-        await act_on(parts, one, "power_limit_w=3000")
+        await transmit(parts, one, "power_limit_w=3000")
+        await settle(parts, cycles=400)
         await parts.run(40)
         assert [act.restarts_hashing for act in parts.store.acts()] == [True]
         assert (restarts(parts), changed(parts)) == ([0], [False])
         assert left(parts) == [3]
+
+
+async def test_what_a_person_sets_while_a_change_is_being_confirmed_is_not_undone(tmp_path: Path) -> None:
+    spec = farm_spec(M30S, tmp_path)
+    async with chain(spec, site_file(spec, tmp_path, tariff=DEAR)) as parts:
+        (machine,) = parts.farm.machines.values()
+        await parts.run(3)
+        (one,) = parts.proposed()
+        await transmit(parts, one, "power_limit_w=3000")
+        await parts.run(8)
+        machine.set_power_limit(2700.0)
+        await settle(parts, cycles=400)
+        (act,) = parts.store.acts()
+        assert act.status == "missed"
+        assert machine.state().power_limit_w == 2700.0
+        (alert,) = (alert for alert in parts.store.alerts() if alert.key == f"act-{act.id}")
+        assert (
+            "somebody else set power_limit_w=2700 while power_limit_w=3000 was being confirmed" in alert.text
+        )
+        await parts.run(40)
+        assert parts.proposed() == []
 
 
 async def test_what_a_person_sets_is_held_and_the_reason_is_told(tmp_path: Path) -> None:
