@@ -25,6 +25,7 @@ from agent.config import SiteConfig
 from agent.deciding.decision import Round, decision_round
 from agent.deciding.proposals import Proposals
 from agent.deciding.trials import trials_of
+from agent.deciding.unasked import UNASKED_STATE, Unasked
 from agent.errors import BundleError, DataError, StoreError
 from agent.features.streaming import FeatureState
 from agent.fleet import FleetFrame, Unit, build_frame
@@ -94,6 +95,7 @@ class Cycle:
         self._modelled_w: NDArray[np.float64] | None = None
         self._desk = open_desk(config, store.state(POOL_WORK_STATE))
         self._learner = self._restore_learner()
+        self._unasked = Unasked(config.poll.interval_s, store.state(UNASKED_STATE))
         self.number = 0
         self.actuator = Actuator(store, site, clock, config.site.id, self._profit_of)
         self.dispatcher = Dispatcher(self.actuator, store, site, self._resting)
@@ -133,6 +135,7 @@ class Cycle:
         self._learner.observe(frame, [result.reading for result in results], curves, predictor.bundle_id)
         self._watch(results)
         self.actuator.settle()
+        self._watch_unasked(frame, results)
         # What people decided counts before a new round can replace what they looked at.
         self._proposals.expire(now)
         self._proposals.take_decisions()
@@ -200,6 +203,7 @@ class Cycle:
             self._learner,
             self._demand,
             trials_of(acts, approved, self._store.recommendation, now) if exploring else None,
+            self._unasked,
         )
         self._decided_at = now
         self._proposals.keep(self._round.recommendations)
@@ -236,8 +240,21 @@ class Cycle:
                     power_w=reading.power_w,
                     is_hashing=reading.is_hashing,
                     setting=self._site.setting(member, reading),
+                    power_source=reading.power_source,
                 )
                 self.actuator.observe(member.miner_id, seen)
+
+    def _watch_unasked(self, frame: FleetFrame, results: Sequence[PollResult]) -> None:
+        members, readings = self._site.members, [result.reading for result in results]
+        seen = self._unasked.observe(
+            frame,
+            readings,
+            lambda i: self._site.setting(members[i], readings[i]),
+            lambda: self._store.acts(since=frame.at - timedelta(hours=48.0), limit=100_000),
+        )
+        if seen:
+            # A crash must not make them undone.
+            self._store.put_state(UNASKED_STATE, self._unasked.to_bytes())
 
     # -- features, and what is kept from run to run ----------------------------------------------
 
@@ -306,6 +323,7 @@ class Cycle:
         self._store.put_state("features", self._features.to_bytes())
         self._store.put_state("drift", self._watches.drift_state())
         self._store.put_state(LEARNING_STATE, self._learner.to_bytes())
+        self._store.put_state(UNASKED_STATE, self._unasked.to_bytes())
         if self._demand is not None:
             self._store.put_state(DEMAND_STATE, self._demand.to_bytes())
         if self._meters:

@@ -20,6 +20,7 @@ from agent.devices.device import Device
 from agent.errors import DeviceError, OutOfBounds
 from agent.hardware.bounds import Bounds, nearest_permitted, permit
 from agent.records import Act, Alert, Recommendation, SettingRecord
+from agent.setting import Setting
 from agent.store import Store
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class Actuator:
         self._site_id = site_id
         self._profit = profit
         self._seen: dict[str, deque[Observation]] = {}
+        # Settings that a miner with an act open has shown since the command went out.
+        self._shown: dict[str, deque[Setting]] = {}
         # Acts whose intent is journalled and whose command has not come to an end.
         self._sending: set[str] = set()
         self._undos: list[Act] = []
@@ -145,6 +148,9 @@ class Actuator:
         """Keep a reading of a miner that has an act open."""
         window = self._seen.setdefault(miner_id, deque(maxlen=2 * READINGS_TO_JUDGE))
         window.append(observation)
+        shown = self._shown.setdefault(miner_id, deque(maxlen=2 * READINGS_TO_JUDGE))
+        if observation.setting is not None and observation.setting not in shown:
+            shown.append(observation.setting)
 
     def settle(self) -> list[Act]:
         """Judge every open act and journal the undo of those that missed. Returns the acts that were settled.
@@ -167,7 +173,7 @@ class Actuator:
             # An act that missed and its undo stand in the journal together or not at all.
             with self._store.together():
                 done, undo = self._conclude(act, verdict)
-            self._seen.pop(act.miner_id, None)
+            self._forget(act.miner_id)
             settled.append(done)
             if undo is not None:
                 self._sending.add(undo.id)
@@ -202,7 +208,10 @@ class Actuator:
         return done, None
 
     def _undo(self, act: Act, verdict: Verdict) -> Act | None:
-        """The journalled intent to bring the miner back to its setting before, or as near as bounds allow."""
+        """The journalled intent to bring the miner back to its setting before, or as near as bounds allow.
+
+        None where it is there, may not go there, or where another hand has set something else since.
+        """
         before = act.before.setting() if act.before is not None else None
         if before is None:
             words = f"{act.miner_id}: {act.target} missed ({verdict.words}); the setting before is unknown"
@@ -211,6 +220,14 @@ class Actuator:
         if verdict.shown == before:
             self._alert(act, "warning", f"{act.miner_id}: {act.target} had no effect: {verdict.words}")
             self._mark_undone(act.id)
+            return None
+        target = act.target.setting()
+        taken = act.readback == act.target or target in self._shown.get(act.miner_id, ())
+        # Some firmware shows a unit that fell over at its new setting as stopped; that is no other hand.
+        fell = verdict.shown is not None and verdict.shown.stops_hashing
+        if taken and not fell and verdict.shown not in (None, target):
+            words = f"somebody else set {verdict.shown} while {act.target} was being confirmed; it is left so"
+            self._alert(act, "warning", f"{act.miner_id}: {words}")
             return None
         back = nearest_permitted(before, self._miners.bounds(act.miner_id))
         if back is None:
@@ -237,6 +254,10 @@ class Actuator:
         )
         self._store.put_act(undo)
         return undo
+
+    def _forget(self, miner_id: str) -> None:
+        self._seen.pop(miner_id, None)
+        self._shown.pop(miner_id, None)
 
     async def _send(self, act: Act) -> Act:
         try:
@@ -301,7 +322,7 @@ class Actuator:
         sent = act.model_copy(
             update={"status": "sent", "sent_at": self._clock.now(), "confirm_by": deadline, **what}
         )
-        self._seen.pop(act.miner_id, None)
+        self._forget(act.miner_id)
         log.info(
             "act %s sent: %s on %s, acknowledged %s", act.id, act.target, act.miner_id, sent.acknowledged
         )

@@ -16,6 +16,9 @@ _STRETCH = 2.0
 _SENSOR_SHARE = 0.05
 # A 5 s rate is noise; the mean of this many in a row is fit to judge by.
 READINGS_TO_JUDGE = 6
+_STOPPED_READINGS = 2
+# What firmware reckons, or a shared circuit leaves for a miner, proves no stop wrong.
+_MEASURED = ("metered", "measured")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,9 @@ class Observation:
 
     Args:
         hashrate_5s_ths, hashrate_ths: fast and steady rate, None where unknown.
-        power_w: measured or metered, None where the firmware reports none.
+        power_w: as reported or metered, None where nothing tells it.
         setting: what the firmware says is set, None where it does not say.
+        power_source: of a Reading, whose watts they are.
     """
 
     at: datetime
@@ -34,6 +38,7 @@ class Observation:
     power_w: float | None
     is_hashing: bool | None
     setting: Setting | None
+    power_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +59,17 @@ def judge(act: Act, observations: Sequence[Observation], now: datetime) -> Verdi
     that do not; unseen if by then too few readings came to say anything.
     """
     since = act.sent_at or act.intended_at
-    seen = sorted((o for o in observations if o.at > since), key=lambda o: o.at)[-READINGS_TO_JUDGE:]
     target = act.target.setting()
+    # The readings before a stop took effect say nothing of what it brings.
+    enough = _STOPPED_READINGS if target.stops_hashing else READINGS_TO_JUDGE
+    seen = sorted((o for o in observations if o.at > since), key=lambda o: o.at)[-enough:]
     late = now >= act.confirm_by
-    if len(seen) < (2 if target.stops_hashing else READINGS_TO_JUDGE):
+    if len(seen) < enough:
         if late and now >= act.confirm_by + timedelta(seconds=max(act.settle_s, 600.0)):
             return Verdict("unseen", f"only {len(seen)} readings came after the command")
         return Verdict("wait", f"{len(seen)} readings so far")
     rate, power = _rate(seen), _mean([o.power_w for o in seen])
-    wrong = _wrong_stop(seen) if target.stops_hashing else _wrong(act, target, seen, rate, power)
+    wrong = _wrong_stop(act, seen) if target.stops_hashing else _wrong(act, target, seen, rate, power)
     shown = seen[-1].setting
     if wrong is None:
         return Verdict("confirmed", _as_expected(act, rate, power), rate, power, shown)
@@ -92,9 +99,17 @@ def _wrong(
     return None
 
 
-def _wrong_stop(seen: Sequence[Observation]) -> str | None:
-    still = [o for o in seen[-2:] if o.is_hashing is not False]
-    return "still hashing" if still else None
+def _wrong_stop(act: Act, seen: Sequence[Observation]) -> str | None:
+    if any(o.is_hashing is not False for o in seen):
+        return "still hashing"
+    power = _mean([o.power_w if o.power_source in _MEASURED else None for o in seen])
+    before = act.expected_before
+    if power is None or before is None or within(power, act.expected.power_w):
+        return None
+    # Standby draws are not known well enough to undo a stop for less.
+    if power > 0.5 * before.power_w.q50:
+        return f"says that it does not hash, but draws {power:.0f} W against {_range(act.expected.power_w)}"
+    return None
 
 
 def _as_expected(act: Act, rate: float | None, power: float | None) -> str:

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.stored import site_store
+from agent.cli.miner_names import lookup
+from agent.cli.stored import site_and_store
+from agent.config import SiteConfig
 from agent.energy import KWH_PER_W_DAY
 from agent.errors import InputError
 from agent.records import Act, Recommendation
@@ -17,6 +19,7 @@ from agent.store import Store
 from agent.wording import confidence, quantity, setting
 
 _NEAR = 3
+_LOOK_BACK = 5000
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +29,11 @@ def register(app: typer.Typer) -> None:
 
 def explain(
     identifier: Annotated[
-        str, typer.Argument(metavar="ID", help="Id from `recommendations list` or `ledger`.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Id from `recommendations list` or `ledger`; of a miner (id, MAC, address) the newest.",
+        ),
     ],
     config: Annotated[Path, typer.Option(help="The site file.", envvar="HASHMARGIN_CONFIG")],
     json_: Annotated[
@@ -37,11 +44,11 @@ def explain(
 
     Example: [bold]hashmargin explain a01-20260101T120000 --config site.yaml[/bold]
     """
-    with site_store(config) as store:
-        found = store.recommendation(identifier)
+    with site_and_store(config) as (site, store):
+        found = store.recommendation(identifier) or _newest_of(identifier, site, store)
         if found is None:
             raise InputError(_unknown(identifier, store))
-        acts = [act for act in store.acts(limit=100_000) if act.recommendation_id == identifier]
+        acts = [act for act in store.acts(limit=100_000) if act.recommendation_id == found.id]
     acts.sort(key=lambda act: act.intended_at)
     told = words(found, acts)
     if json_:
@@ -87,11 +94,21 @@ def words(one: Recommendation, acts: list[Act]) -> list[str]:
     return [*out, "What happened:", *(f"  {line}" for line in _afterwards(one, acts))]
 
 
+def _newest_of(miner: str, site: SiteConfig, store: Store) -> Recommendation | None:
+    """The newest recommendation of a miner; None where that is no miner, or has none."""
+    newest: dict[str, Recommendation] = {}
+    for one in store.recommendations(limit=_LOOK_BACK):
+        newest.setdefault(one.miner_id, one)
+    name = lookup(miner, site, store.latest_summary(), newest)
+    return newest[name] if name is not None else None
+
+
 def _unknown(identifier: str, store: Store) -> str:
     """The error for an id that is not there, with those that are like it."""
-    known = {one.id: one.miner_id for one in store.recommendations(limit=5000)}
-    near = difflib.get_close_matches(identifier, known, n=_NEAR, cutoff=0.6)
-    near = near or [name for name, miner in known.items() if identifier in (miner, name[: len(identifier)])]
+    known = {one.id: one.miner_id for one in store.recommendations(limit=_LOOK_BACK)}
+    names = [*known, *dict.fromkeys(known.values())]
+    near = difflib.get_close_matches(identifier, names, n=_NEAR, cutoff=0.6)
+    near = near or [name for name in names if name.startswith(identifier)]
     like = f"; near it: {', '.join(near[:_NEAR])}" if near else ""
     return f"{identifier}: no such recommendation{like}; see: hashmargin recommendations list --all"
 

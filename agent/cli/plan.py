@@ -15,9 +15,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.stored import site_store
+from agent.cli.miner_names import find_miner
+from agent.cli.stored import site_and_store
 from agent.cli.tables import console_for, short
-from agent.errors import InputError, StoreError
+from agent.errors import StoreError
 from agent.planner.decide import decide
 from agent.planner.plan import Plan
 from agent.planner.preview import Course, course, what_if
@@ -46,7 +47,9 @@ def plan(
             "(USD/PH/day), cap=400 (kW), hold=4 (h), gain=0.1, restarts=1. May be given several times.",
         ),
     ] = None,
-    miner: Annotated[str | None, typer.Option(help="Show the settings planned for one miner.")] = None,
+    miner: Annotated[
+        str | None, typer.Option(help="Show the settings planned for one miner: its id, MAC or address.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show the plan of the last decision: power, hashing and money of every step, as a plot and a table.
@@ -55,8 +58,8 @@ def plan(
 
     Example: [bold]hashmargin plan --config site.yaml --what-if price=0.09[/bold]
     """
-    with site_store(config) as store:
-        stored = store.state(ROUND_STATE)
+    with site_and_store(config) as (site, store):
+        stored, summary = store.state(ROUND_STATE), store.latest_summary() if miner is not None else None
     if stored is None:
         raise StoreError("no decision has been made yet; is the agent running?")
     before = unpack(stored)
@@ -65,7 +68,9 @@ def plan(
     found = decide(snapshot.fleet, snapshot.horizon, snapshot.limits) if what_if_ else base
     if not len(snapshot.horizon.known()):
         raise StoreError(f"prices are not known at {before.at:%Y-%m-%d %H:%M} UTC ({before.sources[0]})")
-    row = _row_of(snapshot, miner) if miner is not None else None
+    row = None
+    if miner is not None:
+        row = snapshot.miner_ids.index(find_miner(miner, site, summary, snapshot.miner_ids))
     then, now = course(snapshot.fleet, snapshot.horizon, found), course(before.fleet, before.horizon, base)
     if json_:
         typer.echo(json.dumps(_document(snapshot, found, then, row), indent=2))
@@ -76,16 +81,6 @@ def plan(
     else:
         parts += [_plot(snapshot, then), _steps_table(snapshot, then)]
     console_for(sys.stdout.isatty()).print(Group(*parts))
-
-
-def _row_of(snapshot: Snapshot, miner: str) -> int:
-    wanted = miner.strip().lower()
-    names = [name.lower() for name in snapshot.miner_ids]
-    if wanted not in names:
-        near = [name for name in snapshot.miner_ids if wanted in name.lower()][:5]
-        hint = f"; near: {', '.join(near)}" if near else "; `hashmargin status` lists them"
-        raise InputError(f"--miner {miner!r} is not a miner of this site{hint}")
-    return names.index(wanted)
 
 
 def _head(snapshot: Snapshot, found: Plan, then: Course, before: Course | None, changes: list[str]) -> Text:
@@ -114,7 +109,7 @@ def _head(snapshot: Snapshot, found: Plan, then: Course, before: Course | None, 
 
 
 def _kept_to(snapshot: Snapshot, found: Plan) -> Text:
-    """Which limit cannot be kept in a later step, and where the plan stays because of the month's peak."""
+    """Which limit cannot be kept in a later step, and what the month's peak costs and holds back."""
     out, site = Text(), snapshot.limits.site
     late = [(at, place) for at, place in zip(_times(snapshot), found.unmet, strict=True) if place is not None]
     if late and found.feasible:
@@ -122,6 +117,8 @@ def _kept_to(snapshot: Snapshot, found: Plan) -> Text:
         out.append(
             f"\nfrom {at:%a %H:%M} the cap of {place} cannot be kept in {len(late)} steps", style="red"
         )
+    if snapshot.charge is not None:
+        out.append(f"\n{snapshot.charge.words}", style="dim")
     if site is not None and np.isfinite(site.peak_w):
         out.append(
             f"\nkept below {site.peak_w / 1000.0:,.1f} kW for the charge on the month's peak", style="dim"
@@ -186,6 +183,8 @@ def _steps_table(snapshot: Snapshot, then: Course) -> Table:
 
 def _miner_table(snapshot: Snapshot, found: Plan, row: int) -> RenderableType:
     name, reason = snapshot.miner_ids[row], snapshot.fleet.held_back[row]
+    if reason is None and snapshot.holds:
+        reason = snapshot.holds[row]
     if (found.path[row] < 0).any():
         return Text(f"{name}: no plan ({reason or 'present setting unknown'})")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", title=name)
@@ -229,6 +228,7 @@ def _document(snapshot: Snapshot, found: Plan, then: Course, row: int | None) ->
         "feasible": found.feasible,
         "unmet": list(found.unmet),
         "peak_w": site.peak_w if (site := snapshot.limits.site) and np.isfinite(site.peak_w) else None,
+        "demand_charge": _charge(snapshot),
         "left_out": found.left_out,
         "model": snapshot.model,
         "steps": steps,
@@ -240,6 +240,18 @@ def _document(snapshot: Snapshot, found: Plan, then: Course, row: int | None) ->
             "settings": [settings[int(k)].to_dict() for k in found.path[row]],
         }
     return document
+
+
+def _charge(snapshot: Snapshot) -> dict[str, Any] | None:
+    charge = snapshot.charge
+    if charge is None:
+        return None
+    return {
+        "peak_w": charge.peak_w,
+        "reached_at": charge.reached_at.isoformat() if charge.reached_at is not None else None,
+        "usd_per_kw_month": 1000.0 * charge.usd_per_w,
+        "usd_so_far": charge.peak_w * charge.usd_per_w,
+    }
 
 
 def _times(snapshot: Snapshot) -> list[datetime]:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from agent.cli.miner_names import near_words
 from agent.clock import Clock
 from agent.config import MinerConfig, SiteConfig
 from agent.devices.abilities import ABILITIES
@@ -28,7 +28,7 @@ from agent.pools.file import WantedPools
 from agent.pools.guard import PoolGuard, PoolLogin
 from agent.pools.journal import PoolJournal
 from agent.pools.rollout import Change, Outcome, Rollout
-from agent.pools.survey import MinerPools, name_of, same_pools, survey, targets
+from agent.pools.survey import MinerPools, same_pools, survey, targets
 from agent.signals import stop_on_signal
 from agent.site import Site
 
@@ -136,18 +136,19 @@ def chosen(site: SiteConfig, patterns: Sequence[str] | None) -> SiteConfig:
     wanted = [pattern.lower() for pattern in patterns]
     for pattern in wanted:
         if not any(_is_named(miner, pattern) for miner in site.miners):
-            near = get_close_matches(pattern, [name_of(m).lower() for m in site.miners], 3)
-            hint = (
-                f"did you mean {' or '.join(near)}?" if near else "ids, MACs, addresses and tags are searched"
-            )
+            known = (name for miner in site.miners for name in _names(miner))
+            hint = near_words(pattern, known, "ids, MACs, addresses and tags")
             raise InputError(f"--miner {pattern}: no miner of the site goes by this; {hint}")
     kept = [miner for miner in site.miners if any(_is_named(miner, pattern) for pattern in wanted)]
     return site.model_copy(update={"miners": kept})
 
 
 def _is_named(miner: MinerConfig, pattern: str) -> bool:
-    names = (miner.id, miner.mac, miner.address, *miner.tags)
-    return any(fnmatchcase(name.lower(), pattern) for name in names if name is not None)
+    return any(fnmatchcase(name.lower(), pattern) for name in _names(miner))
+
+
+def _names(miner: MinerConfig) -> list[str]:
+    return [name for name in (miner.id, miner.mac, miner.address, *miner.tags) if name is not None]
 
 
 @contextmanager

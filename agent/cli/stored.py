@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.config import load_site
+from agent.config import SiteConfig, load_site
 from agent.errors import StoreError
 from agent.store import DATABASE, Store
 
@@ -19,12 +19,23 @@ def site_store(config: Path) -> Iterator[Store]:
         ConfigError: the site file is wrong.
         StoreError: the agent has not made the store yet, or it cannot be opened.
     """
+    with site_and_store(config) as (_, store):
+        yield store
+
+
+@contextmanager
+def site_and_store(config: Path) -> Iterator[tuple[SiteConfig, Store]]:
+    """The site that `config` describes, with its store.
+
+    Raises:
+        ConfigError, StoreError: as `site_store`.
+    """
     site = load_site(config)
     path = site.state_dir / DATABASE
     if not path.exists():
         raise StoreError(f"{path} does not exist; start the agent: hashmargin run --config {config}")
     store = Store(path, site.site.id)
     try:
-        yield store
+        yield site, store
     finally:
         store.close()

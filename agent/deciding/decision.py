@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from agent.config import SiteConfig
 from agent.deciding.trials import Trials, offers
+from agent.deciding.unasked import Unasked
 from agent.features.streaming import feature_hash
 from agent.fleet import FleetFrame, Unit
 from agent.learning.chips import without_present
@@ -24,6 +25,7 @@ from agent.learning.live import Learner
 from agent.models.inference import Curves, Economics, Predictor
 from agent.money.conditions import Forecast
 from agent.money.demand import DemandMeter
+from agent.planner.binds import Lately
 from agent.planner.candidates import Candidates, build_candidates
 from agent.planner.decide import decide
 from agent.planner.events import DemandEvent
@@ -76,6 +78,7 @@ async def decision_round(
     learner: Learner,
     demand: DemandMeter | None = None,
     trials: Trials | None = None,
+    unasked: Unasked | None = None,
 ) -> Round:
     """Decide for every member of the site.
 
@@ -87,6 +90,7 @@ async def decision_round(
         learner: what the units themselves have shown.
         demand: the month's peak so far, where the tariff charges for it.
         trials: what was tried of late to learn from it.
+        unasked: what was done to the miners by another hand.
     """
     now = frame.at
     table = build_candidates(site.choices())
@@ -115,8 +119,10 @@ async def decision_round(
         _held_back(i, member, site, table, frame, busy, horizon) or resting.reason[i]
         for i, member in enumerate(site.members)
     )
-    held_until = [_hold_until(m.miner_id, recent, config.limits.minimum_hold_h) for m in site.members]
+    holds = [_hold(m.miner_id, recent, unasked, config.limits.minimum_hold_h, now) for m in site.members]
     budget = _restarts_a_day(site.members, config)
+    by_others = _restarts_by_others(site.members, unasked, now)
+    left = np.maximum(budget - _restarts_used(site.members, recent, now) - by_others, 0)
     fleet = Fleet(
         candidates=table,
         curves=curves,
@@ -125,12 +131,10 @@ async def decision_round(
         present_power_w=present_power_w,
         rated_power_w=np.nan_to_num(frame.columns["rated_power_w"]),
         held_back=held_back,
-        restarts_left=budget - _restarts_used(site.members, recent, now),
+        restarts_left=left,
         restarts_a_day=budget,
-        held_h=np.array([_hours(until, now) for until in held_until], dtype=np.float64),
-        trying=np.array([m.miner_id in trials.trying for m in site.members], dtype=np.bool_)
-        if trials
-        else None,
+        held_h=np.array([hold.hours if hold else 0.0 for hold in holds], dtype=np.float64),
+        trying=_trying(site.members, trials, unasked) if trials else None,
     )
     events = demand_events(config.limits, now)
     power = SitePower(
@@ -154,6 +158,7 @@ async def decision_round(
     charge = None if demand is None else demand.charge(now)
     # Seconds of a large site under many limits; commands on the wire must not wait for them.
     limits, plan = await asyncio.to_thread(_planned, fleet, horizon, limits, power, events, charge, now)
+    lately = Lately(tuple(hold.words if hold else None for hold in holds), by_others)
     context = Context(
         site_id=config.site.id,
         now=now,
@@ -162,6 +167,7 @@ async def decision_round(
         model_label=predictor.label,
         fallback=predictor.fallback_mask(units),
         feature_hash=feature_hash(),
+        lately=lately,
     )
     found = recommendations(units, fleet, plan, limits, context)
     if trials is not None and config.learning.enabled:
@@ -170,8 +176,8 @@ async def decision_round(
             units, learner.state, fleet, plan, horizon, limits, explore, trials.spent_usd, context
         )
     shown = tuple(
-        f"in hold until {until:%H:%M} UTC" if reason is None and until is not None and until > now else reason
-        for reason, until in zip(held_back, held_until, strict=True)
+        hold.words if reason is None and hold is not None else reason
+        for reason, hold in zip(held_back, holds, strict=True)
     )
     snapshot = Snapshot(
         at=now,
@@ -181,6 +187,8 @@ async def decision_round(
         limits=limits,
         sources=(forecast.price_source, forecast.hashprice_source),
         model=predictor.label,
+        holds=lately.holds,
+        charge=charge,
     )
     return Round(now, table, curves, plan, tuple(found), shown, snapshot)
 
@@ -245,17 +253,46 @@ def _timezone(config: SiteConfig) -> str:
     return config.tariff.timezone or "UTC"
 
 
-def _hold_until(miner_id: str, recent: Sequence[Act], hold_h: float) -> datetime | None:
-    ends = [
-        (act.settled_at or act.intended_at) + timedelta(hours=hold_h)
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    hours: float
+    words: str
+
+
+def _hold(
+    miner_id: str, recent: Sequence[Act], unasked: Unasked | None, hold_h: float, now: datetime
+) -> _Hold | None:
+    """For how long a setting is held, and for whose last change; None if it is not held."""
+    own = [
+        act.settled_at or act.intended_at
         for act in recent
         if act.miner_id == miner_id and act.status != "failed"
     ]
-    return max(ends, default=None)
+    by_agent, by_other = max(own, default=None), unasked.changed_at(miner_id) if unasked is not None else None
+    since = max((at for at in (by_agent, by_other) if at is not None), default=None)
+    if since is None or since + timedelta(hours=hold_h) <= now:
+        return None
+    until = since + timedelta(hours=hold_h)
+    words = f"in hold until {_clock(until, now)} UTC"
+    if since == by_other:
+        words += f": somebody else changed the setting at {_clock(since, now)}"
+    return _Hold((until - now).total_seconds() / 3600.0, words)
 
 
-def _hours(until: datetime | None, now: datetime) -> float:
-    return max(0.0, (until - now).total_seconds() / 3600.0) if until is not None else 0.0
+def _clock(at: datetime, now: datetime) -> str:
+    at = at.astimezone(now.tzinfo)
+    return f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
+
+
+def _trying(members: Sequence[Member], trials: Trials, unasked: Unasked | None) -> NDArray[np.bool_]:
+    """[N] True where what is set now is a trial of ours and not what somebody else set since."""
+    return np.array(
+        [
+            m.miner_id in trials.trying and (unasked is None or unasked.changed_at(m.miner_id) is None)
+            for m in members
+        ],
+        dtype=np.bool_,
+    )
 
 
 def _restarts_a_day(members: Sequence[Member], config: SiteConfig) -> NDArray[np.int64]:
@@ -265,8 +302,17 @@ def _restarts_a_day(members: Sequence[Member], config: SiteConfig) -> NDArray[np
     return np.array([one if most is None else min(one, most) for one in wear], dtype=np.int64)
 
 
+def _restarts_by_others(
+    members: Sequence[Member], unasked: Unasked | None, now: datetime
+) -> NDArray[np.int64]:
+    """[N] restarts of the last day that the agent did not ask for."""
+    return np.array(
+        [unasked.restarts(m.miner_id, now) if unasked is not None else 0 for m in members], dtype=np.int64
+    )
+
+
 def _restarts_used(members: Sequence[Member], recent: Sequence[Act], now: datetime) -> NDArray[np.int64]:
-    """[N] restarts of the last day."""
+    """[N] restarts of the last day that the agent asked for."""
     since = now - timedelta(days=1)
     used = Counter(
         act.miner_id

@@ -15,6 +15,8 @@ from agent.planner.peak import PeakCharge
 
 # Of the store's states.
 DEMAND_STATE = "demand"
+# Of the year 9999.
+_FAR_S = 2.5e11
 
 
 class DemandMeter:
@@ -36,6 +38,8 @@ class DemandMeter:
         self._window_s = 60.0 * config.window_minutes
         self.month = ""
         self.peak_kw = 0.0
+        # Unix seconds at which the window of the peak began.
+        self._peak_s: float | None = None
         self._window: float | None = None
         self._seen_s = 0.0
         self._kws = 0.0
@@ -51,9 +55,11 @@ class DemandMeter:
         local = now.astimezone(self._local.zone)
         days = monthrange(local.year, local.month)[1]
         ends = self._local.midnight(now, days - local.day + 1)
-        peak_kw = self.peak_kw if local.strftime("%Y-%m") == self.month else 0.0
+        this_month = local.strftime("%Y-%m") == self.month
+        peak_kw, peak_s = (self.peak_kw, self._peak_s) if this_month else (0.0, None)
+        reached_at = datetime.fromtimestamp(peak_s, self._local.zone) if peak_s is not None else None
         left_h = (ends - now).total_seconds() / 3600.0
-        return PeakCharge(1000.0 * peak_kw, 0.001 * self._config.usd_per_kw_month, left_h)
+        return PeakCharge(1000.0 * peak_kw, 0.001 * self._config.usd_per_kw_month, left_h, reached_at)
 
     def observe(self, at: datetime, power_w: float) -> None:
         """Take the site's power in, which holds until the next call; NaN and gaps of a window are unseen."""
@@ -73,7 +79,8 @@ class DemandMeter:
     def to_bytes(self) -> bytes:
         """The month, its peak and what was seen of the window that is open, for the next start."""
         window = [self._window, self._seen_s, self._kws] if self._window is not None else None
-        return json.dumps({"month": self.month, "peak_kw": self.peak_kw, "window": window}).encode()
+        state = {"month": self.month, "peak_kw": self.peak_kw, "peak_s": self._peak_s, "window": window}
+        return json.dumps(state).encode()
 
     def restore(self, saved: bytes) -> None:
         """Go on from what `to_bytes` gave.
@@ -84,15 +91,19 @@ class DemandMeter:
         try:
             state = json.loads(saved)
             month, peak_kw = str(state["month"]), float(state["peak_kw"])
-            window = state.get("window")
+            window, peak_s = state.get("window"), state.get("peak_s")
+            # What an older version kept has no time.
+            reached_s = float(peak_s) if peak_s is not None else None
             begins, seen_s, kws = (float(value) for value in window) if window is not None else (0.0,) * 3
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"saved demand peak: cannot be read: {error}") from error
+        if reached_s is not None and not abs(reached_s) < _FAR_S:
+            raise DataError(f"saved demand peak: it cannot be of {reached_s:g} s after 1970")
         if not (np.isfinite(peak_kw) and peak_kw >= 0.0):
             raise DataError(f"saved demand peak: {peak_kw} kW cannot be")
         if not (np.isfinite([begins, seen_s, kws]).all() and 0.0 <= seen_s <= self._window_s and kws >= 0.0):
             raise DataError(f"saved demand peak: {kws} kWs in {seen_s} s of a window cannot be")
-        self.month, self.peak_kw = month, peak_kw
+        self.month, self.peak_kw, self._peak_s = month, peak_kw, reached_s
         if window is not None:
             self._window, self._seen_s, self._kws = begins, seen_s, kws
 
@@ -113,10 +124,12 @@ class DemandMeter:
             self._window, self._seen_s, self._kws = begins, 0.0, 0.0
             month = datetime.fromtimestamp(begins, UTC).astimezone(self._local.zone).strftime("%Y-%m")
             if month != self.month:
-                self.month, self.peak_kw = month, 0.0
+                self.month, self.peak_kw, self._peak_s = month, 0.0, None
 
     def _close(self, at_s: float) -> None:
         if self._window is not None and at_s >= self._window + self._window_s:
             if self._seen_s >= 0.5 * self._window_s:
-                self.peak_kw = max(self.peak_kw, self._kws / self._seen_s)
+                kw = self._kws / self._seen_s
+                if kw > self.peak_kw:
+                    self.peak_kw, self._peak_s = kw, self._window
             self._window = None

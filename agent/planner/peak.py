@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,24 @@ class PeakCharge:
         usd_per_w: what one watt more costs for the month.
         month_left_h: hours until the month ends. The peak is paid once and serves for all of them, so that
             a horizon bears its part.
+        reached_at: local start of the window in which the peak was set; None without a peak, or where that
+            is not known.
     """
 
     peak_w: float
     usd_per_w: float
     month_left_h: float
+    reached_at: datetime | None = None
+
+    @property
+    def words(self) -> str:
+        """`peak of this month so far 412.0 kW (set on 3 Nov 18:15), costs 15 USD/kW`; times are local."""
+        usd_per_kw = 1000.0 * self.usd_per_w
+        if not self.peak_w > 0.0:
+            return f"no peak of this month yet; each kW costs {usd_per_kw:g} USD"
+        at = self.reached_at
+        when = f" (set on {at.day} {at:%b %H:%M})" if at is not None else ""
+        return f"peak of this month so far {self.peak_w / 1000.0:,.1f} kW{when}, costs {usd_per_kw:g} USD/kW"
 
     def share_usd(self, highest_w: float, horizon_h: float) -> float:
         """What a horizon with the highest draw `highest_w` bears of the charge."""

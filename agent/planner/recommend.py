@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from agent.energy import KWH_PER_W_DAY
 from agent.fleet import Unit
+from agent.hardware.shares import standby_interval_w
 from agent.money.conditions import Forecast
-from agent.planner.binds import binding_words, limit_words
+from agent.planner.binds import Lately, binding_words, limit_words
 from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits
 from agent.planner.plan import Plan
@@ -29,6 +30,7 @@ from agent.records import (
 from agent.setting import Knob, Setting
 
 Floats = NDArray[np.float64]
+_KWH_PER_W_DAY = 0.024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Context:
     model_label: str
     fallback: Sequence[bool]
     feature_hash: str
+    lately: Lately | None = None
 
 
 def recommendations(
@@ -55,15 +58,24 @@ def recommendations(
     ]
 
 
-def _expected(fleet: Fleet, plan: Plan, row: int, column: int) -> Expectation:
-    """What candidate `column` of miner `row` is predicted to bring while the plan holds."""
+def _expected(fleet: Fleet, plan: Plan, row: int, column: int, context: Context) -> Expectation:
+    """What candidate `column` of miner `row` is predicted to bring while the plan holds.
+
+    Curves take the draw of a stop for certain, as hardly a choice turns on it; a promise is judged by it.
+    """
     curves = fleet.curves
     temperature = curves.chip_temp_c[row, column]
+    power_w, profit = curves.power_w[row, column], plan.profit[row, column]
+    if fleet.candidates.stops[row, column]:
+        power_w = np.array(standby_interval_w(float(power_w[1])))
+        # What is drawn more is earned less.
+        cost = float(np.mean(context.forecast.cost_usd_per_kwh[: _steps_kept(row, plan, context)]))
+        profit = profit - _KWH_PER_W_DAY * cost * (power_w[::-1] - power_w[1])
     return Expectation(
         hashrate_ths=interval(curves.hashrate_ths[row, column]),
-        power_w=interval(curves.power_w[row, column]),
+        power_w=interval(power_w),
         chip_temp_c=interval(temperature) if np.isfinite(temperature).all() else None,
-        profit_usd_per_day=interval(plan.profit[row, column]),
+        profit_usd_per_day=interval(profit),
     )
 
 
@@ -81,7 +93,7 @@ def _one(row: int, unit: Unit, fleet: Fleet, plan: Plan, limits: Limits, context
     gain = interval(plan.gain[row])
     forecast = context.forecast
     stamp = context.now.strftime("%Y%m%dT%H%M%S")
-    binds = binding_words(row, fleet, limits, plan)
+    binds = binding_words(row, fleet, limits, plan, context.lately)
     if not plan.feasible:
         binds.append(f"the cap cannot be met: least possible draw is {plan.upper_power_w / 1000.0:.1f} kW")
     return Recommendation(
@@ -97,8 +109,8 @@ def _one(row: int, unit: Unit, fleet: Fleet, plan: Plan, limits: Limits, context
         gain_usd_per_day=gain,
         current=SettingRecord.of(present),
         proposed=SettingRecord.of(target),
-        expected=_expected(fleet, plan, row, column),
-        expected_current=_expected(fleet, plan, row, here),
+        expected=_expected(fleet, plan, row, column, context),
+        expected_current=_expected(fleet, plan, row, here, context),
         settle_s=float(table.settle_s[row, column]),
         restarts_hashing=bool(table.restarts[row, column]),
         steps=_steps(
@@ -151,6 +163,9 @@ def _inputs(
 ) -> dict[str, float | str | None]:
     price, hashprice = _means(row, plan, context)
     curves = fleet.curves
+    by_others = int(context.lately.restarts_by_others[row]) if context.lately is not None else 0
+    # Said only where it is so: it is no input of the common case.
+    seen = {"restarts_by_others_today": float(by_others)} if by_others else {}
     return {
         "price_usd_per_kwh": known(price),
         "price_source": context.forecast.price_source,
@@ -163,6 +178,7 @@ def _inputs(
         "predicted_power_now_w": known(float(curves.power_w[row, here, 1])),
         "predicted_hashrate_now_ths": known(float(curves.hashrate_ths[row, here, 1])),
         "restarts_left_today": float(fleet.restarts_left[row]),
+        **seen,
     }
 
 
@@ -216,7 +232,10 @@ def _steps(unit: Unit, target: Setting, settle_s: float, *, restarts: bool) -> l
 
 def _means(row: int, plan: Plan, context: Context) -> tuple[float, float]:
     """Mean price and hashprice over the hours that the plan keeps what it chose."""
-    forecast = context.forecast
-    steps = max(1, round(float(plan.lasts_h[row]) / forecast.step_h))
+    forecast, steps = context.forecast, _steps_kept(row, plan, context)
     price = float(np.mean(forecast.price_usd_per_kwh[:steps]))
     return price, float(np.mean(forecast.hashprice_usd_per_ths_day[:steps]))
+
+
+def _steps_kept(row: int, plan: Plan, context: Context) -> int:
+    return max(1, round(float(plan.lasts_h[row]) / context.forecast.step_h))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,7 @@ from agent.planner.circuits import PowerTree
 from agent.planner.fleet import Fleet
 from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
+from agent.planner.peak import PeakCharge
 from agent.setting import Setting
 
 # Of the store's states.
@@ -47,6 +49,8 @@ class Snapshot:
         miner_ids: in the order of the fleet.
         sources: words for where electricity price and hashprice come from.
         model: words for the predictor.
+        holds: per miner why its setting is held and until when, in words, or None.
+        charge: what the peak of the month costs, None where nothing is charged for it.
     """
 
     at: datetime
@@ -56,6 +60,8 @@ class Snapshot:
     limits: Limits
     sources: tuple[str, str]
     model: str
+    holds: Sequence[str | None] = ()
+    charge: PeakCharge | None = None
 
 
 def pack(snapshot: Snapshot) -> bytes:
@@ -72,6 +78,8 @@ def pack(snapshot: Snapshot) -> bytes:
         "limits": {name: getattr(limits, name) for name in _LIMITS},
         "sources": snapshot.sources,
         "model": snapshot.model,
+        "holds": list(snapshot.holds),
+        "charge": _charge_facts(snapshot.charge),
     }
     arrays: dict[str, NDArray[Any]] = {
         "facts": np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
@@ -157,6 +165,8 @@ def _build(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Snapshot:
         limits=_limits(facts, arrays, count),
         sources=(str(first), str(second)),
         model=str(facts["model"]),
+        holds=tuple(facts.get("holds", ())),
+        charge=_charge(facts.get("charge")),
     )
 
 
@@ -179,6 +189,21 @@ def _limits(facts: dict[str, Any], arrays: dict[str, NDArray[Any]], count: int) 
         **{name: arrays[f"site_{name}"] for name in _SITE},
     )
     return replace(plain, site=site)
+
+
+def _charge_facts(charge: PeakCharge | None) -> list[Any] | None:
+    if charge is None:
+        return None
+    reached = charge.reached_at.isoformat() if charge.reached_at is not None else None
+    return [charge.peak_w, charge.usd_per_w, charge.month_left_h, reached]
+
+
+def _charge(facts: list[Any] | None) -> PeakCharge | None:
+    if facts is None:
+        return None
+    peak_w, usd_per_w, left_h, reached = facts
+    at = datetime.fromisoformat(reached) if reached is not None else None
+    return PeakCharge(float(peak_w), float(usd_per_w), float(left_h), at)
 
 
 def _expect(array: NDArray[Any], name: str, shape: tuple[int, ...]) -> None:

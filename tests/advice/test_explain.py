@@ -105,6 +105,10 @@ def test_an_unknown_id_names_those_near_it(explain: Explain, advice: Recommendat
     assert f"near it: {advice.id}" in told
 
 
+def test_a_miner_stands_for_its_newest_recommendation(explain: Explain, advice: Recommendation) -> None:
+    assert explain(advice.miner_id.upper()) == explain(advice.id)
+
+
 def test_a_record_of_the_earlier_schema_is_read(advice: Recommendation) -> None:
     old = SampleSite().recommendation(0, NOW + timedelta(hours=1)).model_dump(mode="json")
     del old["advice"], old["schema_version"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -110,6 +111,44 @@ def test_a_stop_is_confirmed_by_not_hashing() -> None:
     assert judge(stop, readings(rate=0.0, hashing=False, count=2), EARLY).kind == "confirmed"
     assert judge(stop, readings(hashing=True), LATE).kind == "missed"
     assert judge(stop, readings(hashing=None), LATE).kind == "missed"
+
+
+def stop_of(before_w: float = 3400.0) -> Act:
+    """A stop of a unit that drew `before_w`, expected to draw 30 W."""
+    stop = act(Setting.parse("stop"))
+    still = stop.expected.model_copy(update={"power_w": Interval(q10=15, q50=30, q90=90)})
+    drew = Interval(q10=0.9 * before_w, q50=before_w, q90=1.1 * before_w)
+    before = stop.expected.model_copy(update={"power_w": drew})
+    return stop.model_copy(update={"expected": still, "expected_before": before})
+
+
+def stopped(power_w: float | None, source: str | None = "metered") -> list[Observation]:
+    """Two readings of a unit that says it is stopped."""
+    seen = readings(rate=0.0, power=power_w, hashing=False, count=2)
+    return [replace(one, power_source=source) for one in seen]
+
+
+@pytest.mark.parametrize("power_w", [5.0, 30.0, 120.0, 400.0, None])
+def test_a_stop_that_draws_little_is_confirmed_whatever_standby_really_is(power_w: float | None) -> None:
+    assert judge(stop_of(), stopped(power_w), EARLY).kind == "confirmed"
+
+
+def test_a_unit_that_says_it_is_stopped_and_draws_what_it_did_is_not() -> None:
+    assert judge(stop_of(), stopped(3350.0), EARLY).kind == "wait"
+    verdict = judge(stop_of(), stopped(3350.0), LATE)
+    assert verdict.kind == "missed"
+    assert "draws 3350 W against 30.0 expected" in verdict.words
+
+
+@pytest.mark.parametrize("source", ["firmware_estimate", "metered-circuit", None])
+def test_watts_that_nobody_measured_at_the_miner_prove_no_stop_wrong(source: str | None) -> None:
+    assert judge(stop_of(), stopped(3350.0, source), EARLY).kind == "confirmed"
+
+
+def test_what_a_unit_drew_before_its_stop_took_effect_is_not_what_the_stop_brings() -> None:
+    late = [replace(one, at=one.at + timedelta(minutes=4)) for one in stopped(30.0)]
+    verdict = judge(stop_of(), [*readings(power=3400.0, count=4), *late], LATE)
+    assert (verdict.kind, verdict.power_w) == ("confirmed", 30.0)
 
 
 def test_sensors_get_their_own_tolerance_where_the_interval_is_thin() -> None:

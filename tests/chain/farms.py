@@ -35,7 +35,7 @@ def block() -> str:
     return f"127.{200 + WORKER}.{next(_BLOCKS)}"
 
 
-def farm_spec(groups: list[dict[str, Any]], folder: Path) -> FarmSpec:
+def farm_spec(groups: list[dict[str, Any]], folder: Path, port_offset: int = PORT_OFFSET) -> FarmSpec:
     """A farm of `groups` without weather, on its own addresses; a group's `host` is the last byte."""
     prefix = block()
     placed = [{**group, "first_address": f"{prefix}.{group['host']}"} for group in groups]
@@ -44,7 +44,7 @@ def farm_spec(groups: list[dict[str, Any]], folder: Path) -> FarmSpec:
     content = {
         "name": "s",
         "seed": 3,
-        "port_offset": PORT_OFFSET,
+        "port_offset": port_offset,
         "ambient": {"kind": "constant", "celsius": 18.0},
         "groups": placed,
     }

@@ -10,6 +10,7 @@ import pytest
 from agent.clock import ManualClock
 from agent.cycle import Cycle
 from agent.money.economics import Economics
+from agent.planner.snapshot import ROUND_STATE, unpack
 from tests.chain.farms import Chain, chain, farm_spec, site_file
 
 TARIFF = {
@@ -56,8 +57,14 @@ async def test_the_peak_of_the_month_is_kept_over_a_crash_and_ends_with_the_loca
         assert min(seen) * 0.98 <= reached <= max(seen) * 1.02
         parts.cycle = after_a_crash(parts)
         assert peak_kw(parts) == reached
+        await drawn_kw(parts, 1)
+        stored = parts.store.state(ROUND_STATE)
+        assert stored is not None
+        # The window from 04:30 UTC, in Chicago's time.
+        charge = unpack(stored).charge
+        assert charge is not None and charge.words.endswith("(set on 31 Mar 23:30), costs 10 USD/kW")
         machine.power_off()
-        await drawn_kw(parts, 13)
+        await drawn_kw(parts, 12)
         assert peak_kw(parts) == reached
         # 04:59 UTC is still March there; 05:00 is April, whose peak is that of a site that stands still.
         assert parts.cycle._demand is not None and parts.cycle._demand.month == "2026-03"

@@ -237,11 +237,23 @@ def test_the_demand_charge_is_that_of_the_highest_window_of_the_month() -> None:
     again = DemandMeter(DemandCharge(usd_per_kw_month=10.0, window_minutes=15), "America/Chicago")
     again.restore(meter.to_bytes())
     assert (again.month, again.peak_kw) == (meter.month, meter.peak_kw)
+    later = at + timedelta(days=3)
+    charge = again.charge(later)
+    assert charge.reached_at == datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
+    assert charge.words == "peak of this month so far 400.0 kW (set on 10 Mar 07:30), costs 10 USD/kW"
+    assert again.charge(at + timedelta(days=30)).reached_at is None
     # April begins at 05:00 UTC in Chicago.
     again.observe(datetime(2026, 4, 1, 4, 50, tzinfo=UTC), 1.0)
     assert again.peak_kw == pytest.approx(400.0)
     again.observe(datetime(2026, 4, 1, 5, 0, tzinfo=UTC), 1.0)
     assert (again.month, again.charge_usd) == ("2026-04", 0.0)
+
+
+def test_a_peak_that_was_kept_without_its_time_is_shown_without_one() -> None:
+    meter = DemandMeter(DemandCharge(usd_per_kw_month=10.0), "UTC")
+    meter.restore(json.dumps({"month": "2026-03", "peak_kw": 400.0, "window": None}).encode())
+    words = meter.charge(datetime(2026, 3, 10, tzinfo=UTC)).words
+    assert words == "peak of this month so far 400.0 kW, costs 10 USD/kW"
 
 
 def test_a_window_that_was_hardly_seen_is_no_peak() -> None:
@@ -259,7 +271,9 @@ def test_windows_begin_on_the_local_hour_where_zones_differ_by_half_of_one() -> 
     assert meter.peak_kw == pytest.approx(400.0)
 
 
-@pytest.mark.parametrize("change", [{"window": [0, -1, 0]}, {"window": "no"}, {"peak_kw": "nan"}])
+@pytest.mark.parametrize(
+    "change", [{"window": [0, -1, 0]}, {"window": "no"}, {"peak_kw": "nan"}, {"peak_s": 1e300}]
+)
 def test_a_damaged_peak_is_refused(change: dict[str, object]) -> None:
     meter = DemandMeter(DemandCharge(usd_per_kw_month=10.0), "UTC")
     meter.observe(MONDAY, 1.0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.hardware.catalogue import Catalogue
 from agent.hardware.effective import effective_bounds
 from agent.models.inference import Curves
-from agent.planner.binds import binding_words
+from agent.planner.binds import Lately, binding_words
 from agent.planner.candidates import Candidates, Choices, build_candidates
 from agent.planner.decide import decide
 from agent.planner.fleet import Fleet
@@ -145,6 +145,25 @@ def test_an_unsure_gain_moves_nothing_and_says_why() -> None:
     plan = decide(unsure, flat(0.045), NO_CAP)
     assert plan.chosen[worst] == candidates.current[worst]
     assert any("not sure enough" in words for words in binding_words(worst, unsure, NO_CAP, plan))
+
+
+def test_a_hold_and_restarts_by_others_are_named() -> None:
+    candidates = table()
+    worst = MODELS.index("whatsminer-m20s")
+    count = len(MODELS)
+    held = np.zeros(count)
+    held[worst] = 1.5
+    worn = replace(fleet(candidates, 0.045), restarts_left=np.zeros(count, dtype=np.int64), held_h=held)
+    plan = decide(worn, flat(0.045), NO_CAP)
+    plan = replace(plan, worn_out=np.ones_like(plan.worn_out))
+    holds = [None] * count
+    plain = binding_words(worst, worn, NO_CAP, plan, Lately(holds, np.zeros(count, dtype=np.int64)))
+    assert plain[:2] == ["in hold for 1.5 h more", "today's restart budget is used up"]
+    told = Lately(["in hold until 14:05 UTC"] * count, np.full(count, 2, dtype=np.int64))
+    assert binding_words(worst, worn, NO_CAP, plan, told)[:2] == [
+        "in hold until 14:05 UTC",
+        "today's restart budget is used up; 2 of its restarts were not the agent's doing",
+    ]
 
 
 def test_the_cap_is_kept_and_named() -> None:

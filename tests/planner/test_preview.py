@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from agent.cli import build
 from agent.errors import DataError, InputError
 from agent.planner.decide import decide
 from agent.planner.limits import Limits
+from agent.planner.peak import PeakCharge
 from agent.planner.preview import course, what_if
 from agent.planner.snapshot import ROUND_STATE, Snapshot, pack, unpack
 from agent.store import DATABASE, Store
@@ -157,8 +159,65 @@ def test_the_command_shows_every_step_and_the_money(site: Path) -> None:
     assert [step["stopped"] for step in document["steps"]] == [1, 1, 1, 1]
     code, text = run("plan", "--config", str(site), "--miner", "M-1")
     assert "67" in text and "stop" not in text.split("m-1")[0]
-    code, text = run("plan", "--config", str(site), "--miner", "x")
-    assert code != 0 and "not a miner of this site" in text
+
+
+@pytest.mark.parametrize("name", ["m-1", "M-1", " 127.0.0.9 "])
+def test_one_miner_is_shown_by_id_or_address(site: Path, name: str) -> None:
+    code, text = run("plan", "--config", str(site), "--miner", name, "--json")
+    assert code == 0
+    assert json.loads(text)["miner"]["miner_id"] == "m-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("m-2", "did you mean m-1?"),
+        ("127.0.0.8", "did you mean 127.0.0.9?"),
+        ("127", "did you mean 127.0.0.9?"),
+        ("container", "ids, MACs and addresses are searched"),
+    ],
+)
+def test_a_name_that_no_miner_goes_by_is_answered_with_those_near_it(
+    site: Path, name: str, hint: str
+) -> None:
+    code, text = run("plan", "--config", str(site), "--miner", name)
+    assert code != 0
+    assert f"--miner {name}: no miner of the site goes by this; {hint}" in text
+
+
+CET = ZoneInfo("Europe/Berlin")
+PEAK = PeakCharge(412_000.0, 0.015, 300.0, datetime(2026, 11, 3, 18, 15, tzinfo=CET))
+
+
+def keep(site: Path, stored: Snapshot) -> None:
+    """Make it the last round of the site."""
+    store = Store(site.parent / "state" / DATABASE, "quarry")
+    store.put_state(ROUND_STATE, pack(stored))
+    store.close()
+
+
+def test_the_peak_of_the_month_is_shown_though_it_holds_nothing_back(site: Path) -> None:
+    keep(site, replace(snapshot(0.02, 0.05), charge=PEAK))
+    _, text = run("plan", "--config", str(site))
+    assert "peak of this month so far 412.0 kW (set on 3 Nov 18:15), costs 15 USD/kW" in text
+    assert "kept below" not in text
+    _, text = run("plan", "--config", str(site), "--json")
+    assert json.loads(text)["demand_charge"] == {
+        "peak_w": 412_000.0,
+        "reached_at": "2026-11-03T18:15:00+01:00",
+        "usd_per_kw_month": 15.0,
+        "usd_so_far": 6180.0,
+    }
+    keep(site, replace(snapshot(0.02, 0.05), charge=PeakCharge(0.0, 0.015, 300.0)))
+    _, text = run("plan", "--config", str(site))
+    assert "no peak of this month yet; each kW costs 15 USD" in text
+
+
+def test_without_a_demand_charge_no_peak_is_shown(site: Path) -> None:
+    _, text = run("plan", "--config", str(site))
+    assert "peak" not in text
+    _, text = run("plan", "--config", str(site), "--json")
+    assert json.loads(text)["demand_charge"] is None
 
 
 def test_before_the_first_decision_the_command_says_so(site: Path) -> None:
