@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,28 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class How:
+    """What of a setup says how policies go about it; it can be sent to another process."""
+
+    models: Path | None
+    timezone: str
+    minimum_gain_usd_per_day: float
+    decide_minutes: float
+    metered: float
+
+    @staticmethod
+    def of(setup: Setup) -> How:
+        """As `setup` has it."""
+        return How(
+            setup.models,
+            setup.market.timezone,
+            setup.minimum_gain_usd_per_day,
+            setup.decide_minutes,
+            setup.metered,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """What came of a run. `believed` are the curves of a planning policy at the end."""
 
@@ -67,7 +90,7 @@ class Done:
     believed: Curves | None = None
 
 
-def run_job(setup: Setup, stage: Stage, job: Job, tick: Callable[[float], None]) -> Done:
+def run_job(how: How, stage: Stage, job: Job, tick: Callable[[float], None]) -> Done:
     """Take a policy through the scene.
 
     Args:
@@ -80,7 +103,7 @@ def run_job(setup: Setup, stage: Stage, job: Job, tick: Callable[[float], None])
         assert stage.recorded is not None
         books = account(scene, stage.recorded)
         return Done(figures(scene, Run(stage.recorded, {}), books, time.monotonic() - began), books)
-    policy = _Cast(setup, stage).policy(job)
+    policy = _Cast(how, stage).policy(job)
     tick(0.0)
     if isinstance(policy, Oracle | BestFixedOnOff):
         policy.tick = tick
@@ -109,8 +132,8 @@ def _scene(stage: Stage, job: Job) -> Scene:
 class _Cast:
     """Makes policies for a stage, each with fresh beliefs."""
 
-    def __init__(self, setup: Setup, stage: Stage) -> None:
-        self._setup, self._stage = setup, stage
+    def __init__(self, how: How, stage: Stage) -> None:
+        self._how, self._stage = how, stage
 
     def policy(self, job: Job) -> Policy:
         """The policy of a job."""
@@ -139,8 +162,8 @@ class _Cast:
         foresee: Callable[[Scene], Foresight] | None = None,
         sure: bool = True,
     ) -> Planned:
-        gain = self._setup.minimum_gain_usd_per_day if sure else float("-inf")
-        timezone = self._setup.market.timezone
+        gain = self._how.minimum_gain_usd_per_day if sure else float("-inf")
+        timezone = self._how.timezone
         return Planned(
             name,
             believe,
@@ -150,7 +173,7 @@ class _Cast:
 
     @property
     def _decide_every(self) -> int:
-        return max(1, round(60.0 * self._setup.decide_minutes / self._stage.scene.grid.step_s))
+        return max(1, round(60.0 * self._how.decide_minutes / self._stage.scene.grid.step_s))
 
     def _learned(self, scene: Scene, learning: bool = True) -> Beliefs:
         if self._stage.recorded is not None:
@@ -159,6 +182,6 @@ class _Cast:
             scene,
             self._stage.bundle,
             learning=learning,
-            metered=self._setup.metered,
+            metered=self._how.metered,
             seed=self._stage.seed,
         )

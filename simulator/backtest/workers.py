@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
@@ -17,7 +18,7 @@ from typing import TypeAlias
 
 from agent.errors import HashmarginError
 from agent.models.bundle import load_bundle
-from simulator.backtest.jobs import Done, Job, run_job
+from simulator.backtest.jobs import Done, How, Job, run_job
 from simulator.backtest.setup import Setup
 from simulator.backtest.stage import Stage, Told
 
@@ -45,8 +46,8 @@ def run_jobs(setup: Setup, stage: Stage, jobs: Sequence[Job], tell: Told) -> lis
 
     processes = _processes(setup, stage, jobs)
     if processes > 1:
-        return _side_by_side(setup, stage, jobs, processes, tick)
-    return [run_job(setup, stage, job, lambda share, i=i: tick(i, share)) for i, job in enumerate(jobs)]  # type: ignore[misc]
+        return _side_by_side(How.of(setup), stage, jobs, processes, tick)
+    return [run_job(How.of(setup), stage, job, partial(tick, i)) for i, job in enumerate(jobs)]
 
 
 def _processes(setup: Setup, stage: Stage, jobs: Sequence[Job]) -> int:
@@ -58,14 +59,14 @@ def _processes(setup: Setup, stage: Stage, jobs: Sequence[Job]) -> int:
 
 
 def _side_by_side(
-    setup: Setup, stage: Stage, jobs: Sequence[Job], processes: int, tick: Callable[[int, float], None]
+    how: How, stage: Stage, jobs: Sequence[Job], processes: int, tick: Callable[[int, float], None]
 ) -> list[Done]:
     # Not forked: the models' runtime has threads, which a forked process would be without.
     context = get_context("spawn")
     progress: Progress = context.Queue()
     stop = context.Event()
     # Models do not travel between processes; each loads its own.
-    begin = (setup, replace(stage, bundle=None), progress, stop)
+    begin = (how, replace(stage, bundle=None), progress, stop)
     order = sorted(range(len(jobs)), key=lambda i: -jobs[i].weight)
     with ProcessPoolExecutor(processes, context, _begin, begin) as pool:
         try:
@@ -79,7 +80,7 @@ def _side_by_side(
             ) from error
         except BaseException:
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
 
 
@@ -97,7 +98,7 @@ def _follow(running: dict[int, Future[Done]], progress: Progress, tick: Callable
 
 @dataclass(slots=True)
 class _Worker:
-    setup: Setup
+    how: How
     stage: Stage
     progress: Progress
     stop: Event
@@ -110,15 +111,13 @@ class _StoppedError(Exception):
     """Nobody waits for the result any more."""
 
 
-def _begin(setup: Setup, stage: Stage, progress: Progress, stop: Event) -> None:
+def _begin(how: How, stage: Stage, progress: Progress, stop: Event) -> None:
     """Get a process ready for its runs."""
     global _worker
     # Ctrl-C is for the process that was started; it tells the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if setup.models is not None:
-        stage = replace(stage, bundle=load_bundle(setup.models))
-    _worker = _Worker(setup, stage, progress, stop)
+    _worker = _Worker(how, stage, progress, stop)
 
 
 def _end_with_parent() -> None:
@@ -131,10 +130,12 @@ def _end_with_parent() -> None:
 def _run(index: int, job: Job) -> Done:
     worker = _worker
     assert worker is not None
+    if worker.how.models is not None and worker.stage.bundle is None:
+        worker.stage = replace(worker.stage, bundle=load_bundle(worker.how.models))
 
     def tick(share: float) -> None:
         if worker.stop.is_set():
             raise _StoppedError
         worker.progress.put((index, share))
 
-    return run_job(worker.setup, worker.stage, job, tick)
+    return run_job(worker.how, worker.stage, job, tick)
