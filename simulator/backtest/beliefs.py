@@ -143,7 +143,8 @@ class LearnedCurves:
         assert looked is not None
         rise = _CHIP_PER_AIR * (float(self._scene.grid.outside_c[step]) - self._looked_c)
         upper = looked.chip_temp_c[:, :, 2] + max(rise, 0.0)
-        margin = np.where(self._scene.stops, -np.inf, upper).max(axis=1) - self._scene.farm.chip_max_c
+        hashing = np.isfinite(upper) & ~self._scene.stops
+        margin = np.where(hashing, upper, -np.inf).max(axis=1) - self._scene.farm.chip_max_c
         self._near = bool((margin > -_NEAR_C).any())
         if rise <= 0.0 or not (margin > 0.0).any():
             return looked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -93,3 +94,23 @@ def test_learning_brings_curves_nearer_to_the_truth(made: Scene) -> None:
         beliefs.observe(step, now, quiet)
     assert off() < 0.5 * before
     assert off() < 0.01
+
+
+def test_air_that_warms_between_looks_is_reckoned_with_also_for_few_candidates(tmp_path: Path) -> None:
+    market = MarketPlan(write_prices(tmp_path), write_market(tmp_path), constant(25.0), "here")
+    grid = lay_out(market)
+    grid = replace(grid, outside_c=np.where(np.arange(grid.steps) < 4, 25.0, 35.0))
+    farm = build_farm(load_farm(write_farm(tmp_path)), grid.outside_c)
+    few = int(farm.exists.sum(axis=1).argmin())
+    assert not farm.exists[few].all(), "a unit with fewer candidates than others is what this is about"
+
+    def upper(limit_c: float, step: int) -> float:
+        limits = np.where(np.arange(len(farm.names)) == few, limit_c, 1000.0)
+        made = Scene(replace(farm, chip_max_c=limits), grid, Rules(1.0 / 6.0, 1, farm.restarts_per_day))
+        beliefs = LearnedCurves(made, None, metered=1.0, seed=2)
+        beliefs.curves(0, standing(made))
+        return float(np.nanmax(beliefs.curves(step, standing(made))[0].chip_temp_c[few, :, 2]))
+
+    looked = upper(1000.0, 0)
+    assert upper(looked + 1.0, 0) == looked
+    assert upper(looked + 1.0, 4) > looked + 10.0
