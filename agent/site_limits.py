@@ -13,8 +13,8 @@ from agent.limits_config import SITE, LimitsConfig, Places, circuit_of
 from agent.localtime import LocalTime
 from agent.miner_config import MinerConfig
 from agent.money.tariffs import When
-from agent.planner.circuits import PowerTree
-from agent.planner.events import DemandEvent
+from agent.planner.power.circuits import PowerTree
+from agent.planner.power.events import DemandEvent
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

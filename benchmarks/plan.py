@@ -24,14 +24,14 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from agent.energy import KWH_PER_W_DAY
 from agent.models.inference import Curves
-from agent.planner.allocate import allocate
 from agent.planner.candidates import Candidates
-from agent.planner.circuits import PowerTree
 from agent.planner.decide import decide
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
-from agent.planner.nodes import Nodes
+from agent.planner.power.allocate import allocate
+from agent.planner.power.circuits import PowerTree
+from agent.planner.power.limits import Limits, SitePower
+from agent.planner.power.nodes import Nodes
 from agent.setting import Knob, Setting
 
 

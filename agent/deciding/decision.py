@@ -28,12 +28,12 @@ from agent.money.demand import DemandMeter
 from agent.planner.binds import Lately
 from agent.planner.candidates import Candidates, build_candidates
 from agent.planner.decide import decide
-from agent.planner.events import DemandEvent
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
-from agent.planner.peak import PeakCharge
 from agent.planner.plan import Plan
+from agent.planner.power.events import DemandEvent
+from agent.planner.power.limits import Limits, SitePower
+from agent.planner.power.peak import PeakCharge
 from agent.planner.recommend import Context, recommendations
 from agent.planner.snapshot import Snapshot
 from agent.planner.worth_keeping import with_events, with_peak

@@ -17,9 +17,9 @@ from agent.learning.explore import Probe, Terms, probes
 from agent.learning.state import UnitLearning
 from agent.planner.decide import keeps_limits
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
 from agent.planner.plan import Plan
+from agent.planner.power.limits import Limits
 from agent.planner.recommend import Context, recommendations
 from agent.records import Act, Recommendation
 

@@ -11,7 +11,7 @@ import numpy as np
 from agent.errors import DataError
 from agent.localtime import LocalTime
 from agent.money.config import DemandCharge
-from agent.planner.peak import PeakCharge
+from agent.planner.power.peak import PeakCharge
 
 # Of the store's states.
 DEMAND_STATE = "demand"

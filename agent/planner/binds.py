@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.allot import Allotment
-from agent.planner.circuits import SITE, binding
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits, SitePower
 from agent.planner.plan import Plan
+from agent.planner.power.allot import Allotment
+from agent.planner.power.circuits import SITE, binding
+from agent.planner.power.limits import Limits, SitePower
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -15,20 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.energy import KWH_PER_W_DAY
-from agent.planner.allot import Allotment, allot
 from agent.planner.allowed import Allowed
 from agent.planner.binds import limit_behind
 from agent.planner.fleet import Fleet
 from agent.planner.gains import Gains, confidence
-from agent.planner.horizon import Outlook, Prospect
-from agent.planner.improve import Rules, improved
-from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon, Margins
+from agent.planner.paths.horizon import Outlook, Prospect
+from agent.planner.paths.improve import Rules, improved
+from agent.planner.paths.schedule import go_through, price_limits
+from agent.planner.paths.wear import look_ahead_within
 from agent.planner.plan import Plan
+from agent.planner.power.allot import Allotment, allot
+from agent.planner.power.limits import Limits, SitePower
+from agent.planner.power.shared import Shared
 from agent.planner.prospects import change_usd, prospect_of, shared_of
-from agent.planner.schedule import go_through, price_limits
-from agent.planner.shared import Shared
-from agent.planner.wear import look_ahead_within
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from agent.planner.fleet import Fleet
 from agent.planner.gains import WIDTH_80
-from agent.planner.horizon import Prospect, Steps
-from agent.planner.limits import Limits
 from agent.planner.margins import Horizon, Margins
-from agent.planner.shared import Shared, share
+from agent.planner.paths.horizon import Prospect, Steps
+from agent.planner.power.limits import Limits
+from agent.planner.power.shared import Shared, share
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

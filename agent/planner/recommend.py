@@ -15,8 +15,8 @@ from agent.hardware.shares import standby_interval_w
 from agent.money.conditions import Forecast
 from agent.planner.binds import Lately, binding_words, limit_words
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits
 from agent.planner.plan import Plan
+from agent.planner.power.limits import Limits
 from agent.records import (
     Alternative,
     Expectation,

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from agent.errors import DataError, InputError
 from agent.models.inference import Curves
 from agent.planner.candidates import Candidates
-from agent.planner.circuits import PowerTree
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
-from agent.planner.peak import PeakCharge
+from agent.planner.power.circuits import PowerTree
+from agent.planner.power.limits import Limits, SitePower
+from agent.planner.power.peak import PeakCharge
 from agent.setting import Setting
 
 # Of the store's states.

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.planner.decide import decide
-from agent.planner.events import DemandEvent, choose_events, event_caps
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
-from agent.planner.peak import PeakCharge, worthwhile_peak_w
+from agent.planner.power.events import DemandEvent, choose_events, event_caps
+from agent.planner.power.limits import Limits, SitePower
+from agent.planner.power.peak import PeakCharge, worthwhile_peak_w
 from agent.planner.preview import course
 
 Floats = NDArray[np.float64]

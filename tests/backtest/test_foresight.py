@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.planner.horizon import Prospect, look_ahead
+from agent.planner.paths.horizon import Prospect, look_ahead
 from simulator.backtest.foresight import best_course, best_fixed_on_off, course_of, oracle_path
 from simulator.backtest.ledger import account, go
 from simulator.backtest.policies import SIMPLE

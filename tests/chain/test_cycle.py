@@ -12,9 +12,9 @@ import pytest
 from agent.clock import ManualClock
 from agent.planner.decide import decide
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
 from agent.planner.plan import Plan
+from agent.planner.power.limits import Limits
 from agent.records import Act
 from tests.chain.farms import NOON, chain, farm_spec, site_file
 

@@ -17,8 +17,8 @@ from agent.money.conditions import Forecast
 from agent.planner.candidates import Choices, build_candidates
 from agent.planner.decide import decide
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
+from agent.planner.power.limits import Limits, SitePower
 from agent.planner.recommend import Context
 from agent.records import Act, Recommendation
 from agent.setting import Setting

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from agent.planner.allocate import Allocation, allocate
-from agent.planner.envelope import envelope
-from agent.planner.nodes import Nodes
+from agent.planner.power.allocate import Allocation, allocate
+from agent.planner.power.envelope import envelope
+from agent.planner.power.nodes import Nodes
 
 INF = float("inf")
 

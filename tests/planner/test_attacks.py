@@ -12,11 +12,11 @@ from agent.models.inference import Curves
 from agent.planner.binds import binding_words
 from agent.planner.candidates import Candidates, build_candidates
 from agent.planner.decide import decide
-from agent.planner.events import DemandEvent
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
-from agent.planner.peak import PeakCharge
+from agent.planner.power.events import DemandEvent
+from agent.planner.power.limits import Limits, SitePower
+from agent.planner.power.peak import PeakCharge
 from agent.planner.preview import course
 from agent.planner.worth_keeping import with_events, with_peak
 from tests.planner.test_plan_money import FULL, LOW, STOP, fleet, horizon

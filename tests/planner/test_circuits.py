@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.planner.circuits import Band, PowerTree, binding, left_for_miners
+from agent.planner.power.circuits import Band, PowerTree, binding, left_for_miners
 
 INF = float("inf")
 

@@ -16,9 +16,9 @@ from agent.planner.binds import Lately, binding_words
 from agent.planner.candidates import Candidates, Choices, build_candidates
 from agent.planner.decide import decide
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
 from agent.planner.plan import Plan
+from agent.planner.power.limits import Limits
 from agent.setting import Setting
 
 HASHPRICE, NO_CAP = 0.05, Limits(cap_w=float("inf"), cap_z=1.28, minimum_gain_usd_per_day=0.05)

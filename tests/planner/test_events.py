@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from agent.planner.circuits import PowerTree
-from agent.planner.events import DemandEvent, choose_events, event_caps, overlap_s, settle
+from agent.planner.power.circuits import PowerTree
+from agent.planner.power.events import DemandEvent, choose_events, event_caps, overlap_s, settle
 
 INF = float("inf")
 START = datetime(2026, 7, 14, 16, tzinfo=UTC)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.planner.horizon import Outlook, Prospect, Steps, look_ahead
-from agent.planner.wear import look_ahead_within
+from agent.planner.paths.horizon import Outlook, Prospect, Steps, look_ahead
+from agent.planner.paths.wear import look_ahead_within
 
 NAN = float("nan")
 

@@ -8,15 +8,15 @@ from itertools import product
 import numpy as np
 import pytest
 
-from agent.planner import improve
 from agent.planner.decide import decide
 from agent.planner.fleet import Fleet
-from agent.planner.horizon import Prospect, Steps
-from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon, Margins
+from agent.planner.paths import improve
+from agent.planner.paths.horizon import Prospect, Steps
+from agent.planner.paths.wear import restarts
 from agent.planner.plan import Plan
+from agent.planner.power.limits import Limits, SitePower
 from agent.planner.prospects import prospect_of
-from agent.planner.wear import restarts
 from tests.planner.test_schedule import INF, random_fleet, random_site, without_doubt
 
 Case = tuple[Fleet, Horizon, Limits]

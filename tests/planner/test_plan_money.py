@@ -16,9 +16,9 @@ from agent.models.inference import Curves
 from agent.planner.candidates import Candidates
 from agent.planner.decide import decide
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits
 from agent.planner.margins import Horizon
 from agent.planner.plan import Plan
+from agent.planner.power.limits import Limits
 from agent.setting import Knob, Setting
 
 HASHPRICE = 0.048

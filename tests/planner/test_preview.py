@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from agent.cli import build
 from agent.errors import DataError, InputError
 from agent.planner.decide import decide
-from agent.planner.limits import Limits
-from agent.planner.peak import PeakCharge
+from agent.planner.power.limits import Limits
+from agent.planner.power.peak import PeakCharge
 from agent.planner.preview import course, what_if
 from agent.planner.snapshot import ROUND_STATE, Snapshot, pack, unpack
 from agent.store import DATABASE, Store

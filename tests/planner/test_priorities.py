@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.planner.allocate import allocate
-from agent.planner.nodes import Nodes
-from agent.planner.priorities import allocate_by_priority
+from agent.planner.power.allocate import allocate
+from agent.planner.power.nodes import Nodes
+from agent.planner.power.priorities import allocate_by_priority
 
 INF = float("inf")
 VALUE = np.array([[0.0, 8.0, 10.0], [0.0, 9.0, 12.0]])

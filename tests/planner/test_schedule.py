@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from agent.models.inference import Curves
 from agent.planner.candidates import Candidates
-from agent.planner.circuits import PowerTree
 from agent.planner.decide import decide
-from agent.planner.events import DemandEvent
 from agent.planner.fleet import Fleet
-from agent.planner.limits import Limits, SitePower
 from agent.planner.margins import Horizon
 from agent.planner.plan import Plan
+from agent.planner.power.circuits import PowerTree
+from agent.planner.power.events import DemandEvent
+from agent.planner.power.limits import Limits, SitePower
 from agent.planner.preview import course
 from agent.planner.worth_keeping import with_events
 from agent.setting import Knob, Setting

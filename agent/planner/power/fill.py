@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.exchange import exchanged
-from agent.planner.nodes import Choices, Nodes
+from agent.planner.power.exchange import exchanged
+from agent.planner.power.nodes import Choices, Nodes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

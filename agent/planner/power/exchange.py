@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.nodes import Choices, Nodes
+from agent.planner.power.nodes import Choices, Nodes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.horizon import Outlook, Prospect, Steps, Values, changes_of, look_ahead, may_enter
+from agent.planner.paths.horizon import Outlook, Prospect, Steps, Values, changes_of, look_ahead, may_enter
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

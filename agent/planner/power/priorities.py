@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.allocate import Allocation, allocate
-from agent.planner.nodes import Nodes
+from agent.planner.power.allocate import Allocation, allocate
+from agent.planner.power.nodes import Nodes
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.circuits import PowerTree
+from agent.planner.power.circuits import PowerTree
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -23,7 +23,7 @@ class SitePower:
         ramp_s: seconds within which what is chosen now takes effect; that change keeps ramps over these,
             later ones over their step.
         event_cap_w: [T,G] caps by demand-response events that are kept; infinity where there is none.
-        weight, protected: [N] as in `agent.planner.priorities`.
+        weight, protected: [N] as in `agent.planner.power.priorities`.
         may_change: [N,T] False where a miner is to be left alone (quiet hours, maintenance).
         off: [N,T] True where maintenance has a miner without power.
         peak_w: cap of the whole site above which the charge on the month's peak costs more than it brings.

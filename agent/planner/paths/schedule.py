@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.energy import KWH_PER_W_DAY
-from agent.planner.allot import allot
-from agent.planner.horizon import Outlook, Prospect, Steps, may_enter
-from agent.planner.priorities import allocate_by_priority
-from agent.planner.shared import Shared
+from agent.planner.paths.horizon import Outlook, Prospect, Steps, may_enter
+from agent.planner.power.allot import allot
+from agent.planner.power.priorities import allocate_by_priority
+from agent.planner.power.shared import Shared
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

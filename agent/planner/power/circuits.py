@@ -1,7 +1,7 @@
 """The circuits of a site as a tree: where miners hang, what each place may draw, how fast that may change.
 
 Figures of the tree are of the site's draw, cooling included; `left_for_miners` tells what the miners
-themselves may draw of it. Sharing that among them is `agent.planner.allocate`'s work.
+themselves may draw of it. Sharing that among them is `agent.planner.power.allocate`'s work.
 """
 
 from __future__ import annotations

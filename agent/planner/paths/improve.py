@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.horizon import Prospect, Steps, may_enter
-from agent.planner.room import Room
-from agent.planner.shared import Shared
-from agent.planner.wear import look_ahead_within, restarts
+from agent.planner.paths.horizon import Prospect, Steps, may_enter
+from agent.planner.paths.room import Room
+from agent.planner.paths.wear import look_ahead_within, restarts
+from agent.planner.power.shared import Shared
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.allocate import Allocation
-from agent.planner.nodes import Nodes
-from agent.planner.priorities import allocate_by_priority
-from agent.planner.shared import Shared
+from agent.planner.power.allocate import Allocation
+from agent.planner.power.nodes import Nodes
+from agent.planner.power.priorities import allocate_by_priority
+from agent.planner.power.shared import Shared
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.circuits import SITE, PowerTree
+from agent.planner.power.circuits import SITE, PowerTree
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -13,9 +13,9 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.envelope import Envelope, envelope
-from agent.planner.fill import filled
-from agent.planner.nodes import Choices, Nodes
+from agent.planner.power.envelope import Envelope, envelope
+from agent.planner.power.fill import filled
+from agent.planner.power.nodes import Choices, Nodes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

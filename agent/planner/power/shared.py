@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.circuits import Band, PowerTree, left_for_miners
-from agent.planner.limits import SitePower
-from agent.planner.nodes import Nodes
+from agent.planner.power.circuits import Band, PowerTree, left_for_miners
+from agent.planner.power.limits import SitePower
+from agent.planner.power.nodes import Nodes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

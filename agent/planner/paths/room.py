@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.planner.shared import Shared
+from agent.planner.power.shared import Shared
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
