@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from agent import __version__
 from agent.errors import BundleError
 from agent.features.streaming import feature_hash, feature_names
 from agent.models.bundle import FORMAT_VERSION, MANIFEST, POWER, PROFIT, Bundle, bundle_id, load_bundle
+from agent.models.runtime import ort
 from trainer.graph import Floats, NumpyOps, OnnxOps
 from trainer.profit_model import ProfitModel
 from trainer.report_figures import METRICS, REPORT

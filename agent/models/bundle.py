@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import onnxruntime as ort
-import onnxruntime.capi.onnxruntime_pybind11_state as ort_state
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agent.drift.reference import FamilyReference
 from agent.errors import BundleError
 from agent.features.table import feature_hash, feature_names
+from agent.models.runtime import ort, ort_state
 
 Floats32 = NDArray[np.float32]
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from onnx import TensorProto, helper
 from agent.errors import BundleError
 from agent.features.streaming import feature_hash, feature_names
 from agent.models.bundle import MANIFEST, MAX_MANIFEST_BYTES, POWER, PROFIT, Bundle, bundle_id, load_bundle
+from tests.patience import PATIENCE_S
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -190,3 +194,16 @@ def test_features_of_another_width_are_an_error_of_the_bundle(folder: Path) -> N
     bundle = load_bundle(folder)
     with pytest.raises(BundleError, match=r"power\.onnx: does not run"):
         bundle.run_power(np.zeros((1, 3), dtype=np.float32), np.ones((1, 1), dtype=np.float32))
+
+
+@pytest.mark.parametrize("words", ["agent.models.bundle", "trainer.export", "agent.models.inference"])
+def test_the_runtime_keeps_no_note_of_its_use(folder: Path, tmp_path: Path, words: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    program = f"import {words}; from agent.models.bundle import load_bundle; from pathlib import Path; " + (
+        f"load_bundle(Path({str(folder)!r}))"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ORT_")}
+    environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=PATIENCE_S)
+    assert [path for path in home.rglob("*") if path.is_file()] == []
