@@ -18,7 +18,7 @@ demo: $(VENV)/.demo-ready ## install, then run the whole product on a simulated 
 
 test: $(VENV)/.dev-ready ## install, then run the whole suite
 	@packaging/need-browser
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.dev-ready ## the soak and long cases that `make test` leaves out
 	@packaging/need-browser

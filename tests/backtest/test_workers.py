@@ -17,9 +17,6 @@ from simulator.backtest.setup import Setup
 from simulator.weather import constant
 from tests.backtest.files import write_farm, write_market, write_prices
 
-# Two ends of processes in one test run would wait for each other's.
-pytestmark = pytest.mark.xdist_group("backtest workers")
-
 
 def setup(folder: Path, processes: int | None) -> Setup:
     market = MarketPlan(write_prices(folder), write_market(folder), constant(15.0), zone="here")

@@ -32,8 +32,6 @@ from trainer.report_figures import Comparison, Difference, compare_reports, deci
 from trainer.report_plots import Series, bars, curve, dots, histogram, lines
 from trainer.report_verdict import Judgement, verdict
 
-# What it trains is shared, so one worker runs all of it.
-pytestmark = pytest.mark.xdist_group("report")
 CHROMIUM = Path(os.environ.get("HASHMARGIN_CHROMIUM", "/usr/bin/chromium"))
 ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 

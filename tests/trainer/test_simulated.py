@@ -13,8 +13,6 @@ from benchmarks import models as bench
 from benchmarks.judging.farm import Farm
 from benchmarks.judging.slope import Curve, moments
 
-# What it trains is shared, so one worker runs all of it.
-pytestmark = pytest.mark.xdist_group("simulated farm")
 STEP_S = 600
 
 

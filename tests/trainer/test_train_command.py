@@ -13,8 +13,6 @@ from agent.models.bundle import load_bundle
 from tests.trainer.synthetic import MODELS, fleet, write_lake
 from trainer.registry import Registry
 
-# What it trains is shared, so one worker runs all of it.
-pytestmark = pytest.mark.xdist_group("train command")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
