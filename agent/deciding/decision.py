@@ -119,7 +119,8 @@ async def decision_round(
         _held_back(i, member, site, table, frame, busy, horizon) or resting.reason[i]
         for i, member in enumerate(site.members)
     )
-    holds = [_hold(m.miner_id, recent, unasked, config.limits.minimum_hold_h, now) for m in site.members]
+    own, hold_h = _own_changes(recent), config.limits.minimum_hold_h
+    holds = [_hold(m.miner_id, own.get(m.miner_id), unasked, hold_h, now) for m in site.members]
     budget = _restarts_a_day(site.members, config)
     by_others = _restarts_by_others(site.members, unasked, now)
     left = np.maximum(budget - _restarts_used(site.members, recent, now) - by_others, 0)
@@ -259,16 +260,21 @@ class _Hold:
     words: str
 
 
+def _own_changes(recent: Sequence[Act]) -> dict[str, datetime]:
+    """By miner, when the last of the agent's acts that may have changed it came to its end."""
+    last: dict[str, datetime] = {}
+    for act in recent:
+        if act.status != "failed":
+            at = act.settled_at or act.intended_at
+            last[act.miner_id] = max(at, last.get(act.miner_id, at))
+    return last
+
+
 def _hold(
-    miner_id: str, recent: Sequence[Act], unasked: Unasked | None, hold_h: float, now: datetime
+    miner_id: str, by_agent: datetime | None, unasked: Unasked | None, hold_h: float, now: datetime
 ) -> _Hold | None:
     """For how long a setting is held, and for whose last change; None if it is not held."""
-    own = [
-        act.settled_at or act.intended_at
-        for act in recent
-        if act.miner_id == miner_id and act.status != "failed"
-    ]
-    by_agent, by_other = max(own, default=None), unasked.changed_at(miner_id) if unasked is not None else None
+    by_other = unasked.changed_at(miner_id) if unasked is not None else None
     since = max((at for at in (by_agent, by_other) if at is not None), default=None)
     if since is None or since + timedelta(hours=hold_h) <= now:
         return None

@@ -30,7 +30,6 @@ from agent.records import (
 from agent.setting import Knob, Setting
 
 Floats = NDArray[np.float64]
-_KWH_PER_W_DAY = 0.024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def _expected(fleet: Fleet, plan: Plan, row: int, column: int, context: Context)
         power_w = np.array(standby_interval_w(float(power_w[1])))
         # What is drawn more is earned less.
         cost = float(np.mean(context.forecast.cost_usd_per_kwh[: _steps_kept(row, plan, context)]))
-        profit = profit - _KWH_PER_W_DAY * cost * (power_w[::-1] - power_w[1])
+        profit = profit - KWH_PER_W_DAY * cost * (power_w[::-1] - power_w[1])
     return Expectation(
         hashrate_ths=interval(curves.hashrate_ths[row, column]),
         power_w=interval(power_w),
